@@ -1,0 +1,51 @@
+# Everything runs in .venv, made from pyproject.toml; only Python >= 3.11, pip and make are needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# torch and torchvision are installed first, as a pair that fits; the library itself pins neither.
+ifeq ($(shell uname -s)-$(shell uname -m),Linux-x86_64)
+TORCH ?= torch==2.14.1 torchvision==0.29.1
+else ifeq ($(shell uname -s)-$(shell uname -m),Linux-aarch64)
+TORCH ?= torch==2.9.1 torchvision==0.24.1
+else
+TORCH ?= torch torchvision
+endif
+
+OUT ?= runs/demo
+
+.PHONY: demo test lint bench examples figures clean
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/installed  ## pretrain on the embedded photographs, judge, write the page
+	@if [ -e $(OUT) ]; then echo "$(OUT) exists: make demo OUT=runs/another"; exit 1; fi
+	$(BIN)/coview pretrain sample --out $(OUT)
+	@echo "open $(OUT)/index.html"
+
+test: $(VENV)/installed  ## all tests but those that need an accelerator
+	$(BIN)/pytest -q -m 'not slow and not device'
+	$(BIN)/pytest -q -m 'slow and not device'
+
+lint: $(VENV)/installed  ## format, lint, types
+	$(BIN)/ruff format --check src tests benchmarks scripts
+	$(BIN)/ruff check src tests benchmarks scripts
+	$(BIN)/mypy
+
+examples: $(VENV)/installed  ## the commands and the code that the README shows
+	$(BIN)/python scripts/run_examples.py README.md
+
+bench: $(VENV)/installed  ## the benchmarks, about an hour and a half on 2 cores
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	$(BIN)/python benchmarks/sample_folds.py
+	$(BIN)/python benchmarks/cifar10.py $(CIFAR10)
+
+figures: $(VENV)/installed  ## the README's pictures, from the records of a run
+	$(BIN)/python -c "from pathlib import Path; from coview.pages import write_figures; write_figures(Path('$(OUT)'), Path('docs/pictures'))"
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info

@@ -1,0 +1,36 @@
+"""coview: learn image representations without labels, and know that they are good.
+
+Importing coview imports no torch; every name below is loaded when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from coview.commands import page as page
+    from coview.commands import pretrain as pretrain
+    from coview.doctor import doctor as doctor
+    from coview.evaluation.embed import embed as embed
+    from coview.evaluation.evaluate import evaluate as evaluate
+    from coview.training.loading import load as load
+
+_HOMES = {
+    "doctor": "coview.doctor",
+    "embed": "coview.evaluation.embed",
+    "evaluate": "coview.evaluation.evaluate",
+    "load": "coview.training.loading",
+    "page": "coview.commands",
+    "pretrain": "coview.commands",
+}
+
+__all__ = ["doctor", "embed", "evaluate", "load", "page", "pretrain"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'coview' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

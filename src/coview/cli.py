@@ -1,0 +1,150 @@
+"""The command line: each command is the function of the same name."""
+
+import sys
+import warnings
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from coview.training.settings import Named, Pretraining
+
+_EXAMPLES = """
+examples:
+  coview pretrain sample --out runs/first          # the embedded photographs
+  coview pretrain ./images --out runs/x            # a folder of unlabelled images
+  coview pretrain ./images --out runs/x --resume   # after an interruption
+  coview evaluate runs/x --labels labels.csv       # judged with labels from a table
+  coview embed runs/x ./images --out images.parquet
+  coview page runs/x                               # make the page again
+  coview doctor                                    # what is installed, how fast
+"""
+
+_RunPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+_Source = Annotated[Any, tyro.conf.arg(constructor=str, metavar="SOURCE")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Judge an encoder by k-NN and linear probe, beside raw pixels and an untrained encoder."""
+
+    run: _RunPath
+    """Run folder."""
+    source: _Source = None
+    """Labelled images; default: those of the run."""
+    labels: Annotated[Any, tyro.conf.arg(constructor=str, metavar="auto|FILE.csv")] = "auto"
+    """Subfolders (auto), or a CSV with file,label[,group]."""
+    groups: Literal["folders"] | None = None
+    """`folders`: images of one folder stay in one split."""
+    draws: int = 10
+    """Draws of labels for each number of labels."""
+    seed: int = 0
+    """Of split and draws."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedding:
+    """Write the representation of each image and its nearest neighbours."""
+
+    run: _RunPath
+    """Run folder."""
+    source: Annotated[Named, tyro.conf.Positional]
+    """Folder, .npz or .npy file, or `sample`."""
+    out: Path = Path("embeddings.parquet")
+    """.parquet (needs pyarrow) or .npz file to write."""
+    neighbours: int = 5
+    """Neighbours of each image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """Write the page of a run: one self-contained HTML file."""
+
+    run: _RunPath
+    """Run folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doctor:
+    """Show what is installed, which device there is and how fast it is."""
+
+    speed: bool = True
+    """Measure the speed as well, about ten seconds."""
+
+
+_COMMANDS: dict[str, Any] = {
+    "pretrain": Pretraining,
+    "evaluate": Evaluation,
+    "embed": Embedding,
+    "page": Page,
+    "doctor": Doctor,
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; errors a user can mend are one line and exit code 2."""
+    asked = tyro.extras.subcommand_cli_from_dict(
+        _COMMANDS,
+        args=arguments,
+        prog="coview",
+        description=f"Learn image representations without labels.\n{_EXAMPLES}",
+    )
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    try:
+        _run(asked)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        _fail(error)
+    except Exception as error:
+        if type(error).__name__ not in ("Stopped", "Collapsed"):
+            raise
+        _fail(error)
+
+
+def _fail(error: BaseException) -> None:
+    sys.stderr.write("\n".join([f"coview: {error}", *getattr(error, "__notes__", ())]) + "\n")
+    sys.exit(2)
+
+
+def _run(asked: Any) -> None:  # noqa: ANN401
+    import coview
+
+    arguments = {field.name: getattr(asked, field.name) for field in fields(asked)}
+    if isinstance(asked, Pretraining):
+        folder = coview.pretrain(arguments.pop("source"), **arguments)
+        _say(f"run: {folder.path}\npage: {folder.path / 'index.html'}")
+    elif isinstance(asked, Evaluation):
+        run = arguments.pop("run")
+        judgement = coview.evaluate(run, arguments.pop("source"), **arguments)
+        for result in judgement.results:
+            low, high = result.interval
+            _say(
+                f"{result.subject:18} {result.probe:6} {result.labels_per_class!s:>4} labels a "
+                f"class: {result.accuracy:.3f} [{low:.3f}, {high:.3f}]"
+            )
+        _say(f"page: {coview.page(run)}")
+    elif isinstance(asked, Embedding):
+        _say(str(coview.embed(asked.run, asked.source, asked.out, neighbours=asked.neighbours)))
+    elif isinstance(asked, Page):
+        _say(str(coview.page(asked.run)))
+    else:
+        _show(coview.doctor(speed=asked.speed))
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def _show(report: dict[str, Any], indent: str = "") -> None:
+    for name, value in report.items():
+        if isinstance(value, dict):
+            _say(f"{indent}{name}:")
+            _show(value, indent + "  ")
+        else:
+            _say(f"{indent}{name}: {value}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""A dataset: square uint8 images by position, with labels, groups and names."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import tee
+
+import numpy as np
+import torch
+from jaxtyping import Int, Int64
+
+from coview.data.batches import Batch, Plan, plan_batches
+from coview.data.decoder import Skipped
+from coview.data.rendering import Scaling
+from coview.data.source import Source
+from coview.typing import Device, Pixels
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dataset:
+    """Square images and what is known of them; made by `coview.data.open`.
+
+    Attributes:
+        name: What it was opened from.
+        channels: Channels of every image.
+        size: Side of every image in pixels.
+        names: Path below the opened folder, or number, of each image.
+        labels: Position in `classes` of each image, -1 unlabelled; None without labels.
+        classes: Names of the classes.
+        groups: Group of each image (signer, patient, scene); None without groups.
+        scaling: Range of images wider than 8 bits; None for 8-bit images.
+        geometry: How images were made square, for the record; plain JSON.
+        source: The images themselves.
+        positions: Where the images lie in the source.
+        skipped_at_opening: Files that could not be read when the dataset was opened.
+    """
+
+    name: str
+    channels: int
+    size: int
+    names: tuple[str, ...]
+    labels: Int64[np.ndarray, " image"] | None
+    classes: tuple[str, ...]
+    groups: Int64[np.ndarray, " image"] | None
+    scaling: Scaling | None
+    geometry: dict[str, str | int | bool]
+    source: Source
+    positions: Int64[np.ndarray, " image"]
+    skipped_at_opening: tuple[Skipped, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """Files that could not be read, so far."""
+        return self.skipped_at_opening + self.source.failures
+
+    def fetch(self, indices: Int[np.ndarray, " batch"]) -> Pixels:
+        """Return the images at these positions, on the CPU or the device where they live.
+
+        Raises:
+            IndexError: If an index is not from 0 to the number of images.
+        """
+        return self.source.fetch(self._located(indices))
+
+    def subset(self, indices: Int[np.ndarray, " subset"]) -> "Dataset":
+        """Return the dataset of some images only, in this order; the images are shared.
+
+        Raises:
+            IndexError: If an index is not from 0 to the number of images.
+        """
+        located = self._located(indices)
+        return replace(
+            self,
+            positions=located,
+            names=tuple(self.names[i] for i in indices.tolist()),
+            labels=None if self.labels is None else self.labels[indices],
+            groups=None if self.groups is None else self.groups[indices],
+        )
+
+    def to(self, device: Device) -> "Dataset":
+        """Return the dataset with its images on a device, if they live in memory."""
+        return replace(self, source=self.source.to(device))
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        seed: int,
+        start_step: int = 0,
+        stop_step: int | None = None,
+        device: Device = "cpu",
+        ranks_index: int = 0,
+        ranks_size: int = 1,
+    ) -> Iterator[Batch]:
+        """Yield shuffled batches from a step on; see `plan_batches` for the order.
+
+        Args:
+            batch_size: Images a step over all ranks; more than there are is shrunk with a warning.
+            seed: The run's seed.
+            start_step: First step: a resumed stream is the same as one never stopped.
+            stop_step: Step before which to end; without, there is no end.
+            device: Where images, indices and labels are put.
+            ranks_index: This process.
+            ranks_size: Number of processes, each of which gets its own shard of the batch.
+
+        Raises:
+            ValueError: If an argument is out of range.
+        """
+        plan = plan_batches(
+            len(self),
+            batch_size,
+            seed=seed,
+            start_step=start_step,
+            stop_step=stop_step,
+            ranks_index=ranks_index,
+            ranks_size=ranks_size,
+        )
+        return self._follow(plan, device)
+
+    def _follow(self, plan: Iterator[Plan], device: Device) -> Iterator[Batch]:
+        plan, ahead = tee(plan)
+        images = self.source.stream(self.positions[step.positions] for step in ahead)
+        labels = None if self.labels is None else torch.from_numpy(self.labels)
+        for pixels, (step, epoch, positions) in zip(images, plan, strict=True):
+            index = torch.from_numpy(positions)
+            yield Batch(
+                images=pixels.to(device, non_blocking=True),
+                index=index.to(device),
+                labels=None if labels is None else labels[index].to(device),
+                step=step,
+                epoch=epoch,
+            )
+
+    def _located(self, indices: Int[np.ndarray, " batch"]) -> Int64[np.ndarray, " batch"]:
+        if len(indices) and (indices.min() < 0 or indices.max() >= len(self)):
+            raise IndexError(f"indices must be from 0 to {len(self) - 1}")
+        located: Int64[np.ndarray, " batch"] = self.positions[indices]
+        return located

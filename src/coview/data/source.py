@@ -1,0 +1,126 @@
+"""Rendered images by position: resident in memory, or decoded on demand.
+
+A stream without positions (a later kind) is a third class beside the two here.
+"""
+
+import warnings
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Int, UInt8
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from coview.data.decoder import Decoded, Decoder, Skipped, first_of
+from coview.random import torch_generator
+from coview.typing import Device, Pixels
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Rendered images by position."""
+
+    @property
+    def failures(self) -> tuple[Skipped, ...]:
+        """Images found broken since the source was opened."""
+        ...
+
+    def fetch(self, positions: Int[np.ndarray, " batch"]) -> Pixels:
+        """Return the images at these positions."""
+        ...
+
+    def stream(self, plan: Iterable[Int[np.ndarray, " batch"]]) -> Iterator[Pixels]:
+        """Yield the batches of a plan, in its order."""
+        ...
+
+    def to(self, device: Device) -> "Source":
+        """Return the source with its images on a device, if they live in memory."""
+        ...
+
+
+@dataclass(frozen=True)
+class Resident:
+    """Images in one uint8 tensor."""
+
+    pixels: Pixels
+    failures: tuple[Skipped, ...] = ()
+
+    def fetch(self, positions: Int[np.ndarray, " batch"]) -> Pixels:
+        """Return the images at these positions, on the device where they live."""
+        index = torch.from_numpy(np.asarray(positions, dtype=np.int64))
+        return self.pixels.index_select(0, index.to(self.pixels.device))
+
+    def stream(self, plan: Iterable[Int[np.ndarray, " batch"]]) -> Iterator[Pixels]:
+        """Yield the batches of a plan."""
+        return map(self.fetch, plan)
+
+    def to(self, device: Device) -> "Resident":
+        """Return the images on another device."""
+        return Resident(self.pixels.to(device))
+
+
+@dataclass
+class Streamed:
+    """Images decoded when they are asked for, in worker processes when streamed.
+
+    A file that breaks after it was opened is replaced by a mid-grey image, with a warning, and
+    listed in `failures`; more than `most_failures` of them are an error.
+    """
+
+    decoder: Decoder
+    workers: int
+    most_failures: int
+    _found: dict[str, Skipped] = field(default_factory=dict)
+
+    @property
+    def failures(self) -> tuple[Skipped, ...]:
+        """Images found broken since the source was opened."""
+        return tuple(self._found.values())
+
+    def fetch(self, positions: Int[np.ndarray, " batch"]) -> Pixels:
+        """Decode the images at these positions in threads."""
+        with ThreadPoolExecutor(max(1, self.workers)) as pool:
+            decoded = list(pool.map(self.decoder, np.asarray(positions).tolist()))
+        return self._note(self.decoder.together(decoded))
+
+    def stream(self, plan: Iterable[Int[np.ndarray, " batch"]]) -> Iterator[Pixels]:
+        """Yield the batches of a plan, decoded ahead in worker processes."""
+        loader = DataLoader(
+            _Positions(self.decoder),
+            batch_sampler=(positions.tolist() for positions in plan),
+            num_workers=self.workers,
+            collate_fn=self.decoder.together,
+            generator=torch_generator("workers"),
+        )
+        return map(self._note, loader)
+
+    def to(self, device: Device) -> "Streamed":
+        """Return the source itself: nothing of it lives on a device."""
+        del device
+        return self
+
+    def _note(self, decoded: Decoded) -> Pixels:
+        for broken in decoded.failures:
+            if broken.name not in self._found:
+                self._found[broken.name] = broken
+                warnings.warn(
+                    f"{broken.name} is broken ({broken.reason}): a grey image replaces it",
+                    stacklevel=2,
+                )
+        if len(self._found) > self.most_failures:
+            raise ValueError(f"too many images are broken: {first_of(self.failures)}")
+        return decoded.pixels
+
+
+class _Positions(TorchDataset[UInt8[np.ndarray, "channel height width"] | Skipped]):
+    """The decoder as torch's loader wants it."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self.decoder = decoder
+
+    def __getitem__(self, position: int) -> UInt8[np.ndarray, "channel height width"] | Skipped:
+        return self.decoder(position)

@@ -1,0 +1,59 @@
+"""What every objective asks of its arguments: ranges, shapes and precision."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def check_range(name: str, value: float, low: float, high: float = math.inf) -> None:
+    """Raise ValueError unless `value` is finite and in [low, high]."""
+    if not (low <= value <= high and math.isfinite(value)):
+        allowed = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+        raise ValueError(f"{name} must be a finite number, {allowed}; got {value}")
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raise ValueError unless `value` is finite and above 0."""
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} must be a finite number above 0; got {value}")
+
+
+def check_two_views(z: Tensor) -> None:
+    """Raise ValueError unless `z` is [view batch dim] with two views."""
+    if z.ndim != 3 or len(z) != 2:
+        raise ValueError(f"z must be [view batch dim] with 2 views; got shape {tuple(z.shape)}")
+
+
+def total_images(counts: Sequence[int]) -> int:
+    """Return the number of images over all ranks; raise ValueError if there are fewer than two."""
+    total = sum(counts)
+    if total < 2:
+        raise ValueError(f"z must hold a batch of at least 2 images over all ranks; got {total}")
+    return total
+
+
+def widen(x: Tensor) -> Tensor:
+    """Return float64 as it is and any shorter float as float32."""
+    if not x.is_floating_point():
+        raise ValueError(f"z must hold floating-point numbers; got {x.dtype}")
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def full_precision(
+    function: Callable[Concatenate[Tensor, Parameters], Result],
+) -> Callable[Concatenate[Tensor, Parameters], Result]:
+    """Run a function of embeddings with autocast off and at least 32 bits."""
+
+    @wraps(function)
+    def widened(z: Tensor, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        with torch.autocast(z.device.type, enabled=False):
+            return function(widen(z), *args, **kwargs)
+
+    return widened

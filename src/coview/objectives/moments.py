@@ -1,0 +1,42 @@
+"""Sums of outer products, over ranks, on the cheap side of ‖Z Zᵀ‖ = ‖Zᵀ Z‖."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from coview.ranks import Ranks
+
+
+def moments_are_cheaper(images: int, dim: int, ranks: Ranks) -> bool:
+    """Tell whether dim × dim moments beat batch × batch products.
+
+    One process takes the smaller matrix. Several exchange the fewer numbers: dim (dim + 1) / 2 for
+    a moment, images · dim for the embeddings.
+    """
+    return dim < images if ranks.size == 1 else dim + 1 < 2 * images
+
+
+def sum_outer_products(
+    moments: Float[Tensor, "*view dim dim"], ranks: Ranks
+) -> Float[Tensor, "*view dim dim"]:
+    """Sum symmetric matrices over the ranks, which exchange upper triangles."""
+    if ranks.size == 1:
+        return moments
+    rows, columns = torch.triu_indices(*moments.shape[-2:], device=moments.device)
+    summed = ranks.sum(moments[..., rows, columns], replicated=True)
+    total = torch.empty_like(moments)
+    total[..., rows, columns] = summed
+    total[..., columns, rows] = summed
+    return total
+
+
+def gather_views(
+    z: Float[Tensor, "view batch dim"], counts: tuple[int, ...], ranks: Ranks
+) -> Float[Tensor, "view all_images dim"]:
+    """Return the images of all ranks; every rank must do the same with them."""
+    return ranks.gather(z.transpose(0, 1), counts, replicated=True).transpose(0, 1)
+
+
+def zero_diagonal(x: Float[Tensor, "*shape n n"]) -> Float[Tensor, "*shape n n"]:
+    """Return `x` with 0 on the diagonal."""
+    return x.masked_fill(torch.eye(x.shape[-1], dtype=torch.bool, device=x.device), 0)

@@ -1,0 +1,213 @@
+"""From resolved settings and images to the parts of a run, ready to train."""
+
+import copy
+import time
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from coview import encoders, objectives, views
+from coview.data import Dataset, effective_batch_size
+from coview.encoders import Encoder, Projector, Target
+from coview.objectives import Objective
+from coview.training.devices import gains_from_channels_last
+from coview.training.learner import Learner, PretrainingStep
+from coview.training.loop import State
+from coview.training.optimizers import build_optimizer, peak_learning_rate
+from coview.training.randomness import isolated
+from coview.training.settings import Pretraining, parse
+from coview.views import Policy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """The parts of a run.
+
+    Attributes:
+        fabric: Devices, precision and processes.
+        learner: Encoder and projector, not wrapped.
+        step: What the loop calls with each batch.
+        state: What goes into a checkpoint.
+        policy: How views are made.
+        objective: What is minimised.
+        dataset: The images, on the device if they are resident.
+        batch_size: Images a step over all ranks.
+        seed: Of everything that is drawn.
+    """
+
+    fabric: Fabric
+    learner: Learner
+    step: PretrainingStep
+    state: State
+    policy: Policy
+    objective: Objective
+    dataset: Dataset
+    batch_size: int
+    seed: int
+
+    def batches(self, start: int) -> Any:  # noqa: ANN401
+        """Return the endless stream of batches from a step on."""
+        return self.dataset.batches(
+            self.batch_size,
+            seed=self.seed,
+            start_step=start,
+            device=self.fabric.device,
+            ranks_index=self.fabric.global_rank,
+            ranks_size=self.fabric.world_size,
+        )
+
+
+def find_objective(wanted: str | Objective) -> Objective:
+    """Return an objective by name, as in `nt_xent:temperature=0.2`, or the one given."""
+    if not isinstance(wanted, str):
+        return wanted
+    name, parameters = parse(wanted)
+    config = objectives.get(name).config
+    try:
+        objective: Objective = config(**parameters)
+    except TypeError as error:
+        raise ValueError(f"objective {wanted!r}: {error}") from error
+    return objective
+
+
+def name_of_encoder(wanted: str | nn.Module) -> str:
+    """Return the name of a backbone, or the class of a user's own."""
+    return wanted if isinstance(wanted, str) else type(wanted).__name__
+
+
+def find_policy(wanted: str | Policy) -> Policy:
+    """Return a policy by name, or the one given."""
+    return views.get(wanted) if isinstance(wanted, str) else wanted
+
+
+def channel_statistics(dataset: Dataset, *, most: int = 2000) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation of each channel in [0, 1], over at most `most` images."""
+    rows = np.linspace(0, len(dataset) - 1, min(most, len(dataset))).astype(np.int64)
+    moments = torch.zeros(2, dataset.channels, dtype=torch.float64)
+    for chunk in np.array_split(rows, -(-len(rows) // 256)):
+        x = dataset.fetch(chunk).cpu().double() / 255
+        moments += torch.stack([x.mean((2, 3)).sum(0), (x**2).mean((2, 3)).sum(0)]) / len(rows)
+    mean, square = moments
+    return mean.tolist(), (square - mean**2).clamp(min=0).sqrt().tolist()
+
+
+def build_encoder(settings: Pretraining, dataset: Dataset) -> Encoder:
+    """Build the encoder that the settings ask for, with its starting weights if there are any."""
+    with isolated(settings.seed, "encoder"):
+        mean, std = channel_statistics(dataset)
+        encoder = encoders.create(
+            copy.deepcopy(settings.encoder),
+            channels=dataset.channels,
+            size=dataset.size,
+            mean=mean,
+            std=std,
+        )
+    if settings.weights is not None:
+        encoders.load_weights(encoder, settings.weights)
+    return encoder
+
+
+def build_job(fabric: Fabric, settings: Pretraining, dataset: Dataset, *, steps: int) -> Job:
+    """Build everything that a run trains and remembers.
+
+    Args:
+        fabric: Devices, precision and processes.
+        settings: With nothing left at `auto`.
+        dataset: The images to train on.
+        steps: Steps of the run.
+    """
+    policy, objective = find_policy(settings.views), find_objective(settings.objective)
+    check_views(policy, objective)
+    batch_size = effective_batch_size(settings.batch_size, len(dataset))
+    learner = _build_learner(settings, dataset)
+    if gains_from_channels_last(fabric.device):
+        learner.encoder.to(memory_format=torch.channels_last)
+    rate = settings.learning_rate
+    if rate is None:
+        rate = peak_learning_rate(settings.optimizer, batch_size)
+    optimizer = build_optimizer(
+        learner, settings.optimizer, learning_rate=rate, weight_decay=settings.weight_decay
+    )
+    wrapped, wrapped_optimizer = fabric.setup(learner, optimizer)
+    target = None
+    if objective.needs.target:
+        target = Target(learner, decay=settings.target_decay).to(fabric.device)
+    objective_state = objective.init(learner.embedding_dim).to(fabric.device)
+    parts: dict[str, Any] = {
+        "learner": learner,
+        "optimizer": optimizer,
+        "objective": objective_state,
+    }
+    if target is not None:
+        parts["target"] = target
+    state = State(parts)
+    step = PretrainingStep(
+        fabric=fabric,
+        learner=learner,
+        wrapped=wrapped,
+        optimizer=wrapped_optimizer,
+        objective=objective,
+        objective_state=objective_state,
+        target=target,
+        policy=policy,
+        dataset=dataset,
+        state=state,
+        size=dataset.size,
+        seed=settings.seed,
+        steps=steps,
+        learning_rate=rate,
+        warmup=settings.warmup,
+        clip=settings.clip,
+    )
+    return Job(
+        fabric=fabric,
+        learner=learner,
+        step=step,
+        state=state,
+        policy=policy,
+        objective=objective,
+        dataset=dataset,
+        batch_size=batch_size,
+        seed=settings.seed,
+    )
+
+
+def _build_learner(settings: Pretraining, dataset: Dataset) -> Learner:
+    encoder = build_encoder(settings, dataset)
+    with isolated(settings.seed, "projector"):
+        projector = Projector(encoder.dim, settings.projector, norm=settings.projector_norm)
+    return Learner(encoder, projector, per_view=settings.statistics == "per-view")
+
+
+def check_views(policy: Policy, objective: Objective) -> None:
+    """Check that a policy makes as many views as an objective compares.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    made, needs = len(policy.views), objective.needs
+    if made < needs.min_views or (needs.max_views is not None and made > needs.max_views):
+        allowed = (
+            f"{needs.min_views}"
+            if needs.min_views == needs.max_views
+            else (f"{needs.min_views} to {needs.max_views or 'any number'}")
+        )
+        raise ValueError(
+            f"views {policy.name!r} makes {made} views, the objective compares {allowed}"
+        )
+
+
+def seconds_per_step(job: Job, *, warm: int = 3, timed: int = 10) -> float:
+    """Measure the median time of a step by taking some; the job is spent afterwards."""
+    times = []
+    for batch in islice(job.batches(0), warm + timed):
+        started = time.perf_counter()
+        job.step(batch)
+        times.append(time.perf_counter() - started)
+        job.state.step += 1
+    return float(np.median(times[warm:]))

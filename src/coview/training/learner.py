@@ -1,0 +1,175 @@
+"""The networks of a run and one step of pretraining."""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from coview.data import Batch, Dataset
+from coview.encoders import Encoder, Projector, Target
+from coview.objectives import Objective
+from coview.ranks import Ranks
+from coview.training.loop import Seen, State, to_float
+from coview.training.schedules import warmup_cosine
+from coview.typing import Embeddings, Views
+from coview.views import Policy
+
+
+class NonFinite(RuntimeError):
+    """A loss or gradient that is not a number; the last good checkpoint is untouched."""
+
+
+class Learner(nn.Module):
+    """Encoder and projector as one module, so that one forward pass serves a step.
+
+    Args:
+        encoder: Images to representations.
+        projector: Representations to embeddings.
+        per_view: Run the views one after the other, so that batch norm sees them apart.
+    """
+
+    def __init__(self, encoder: Encoder, projector: Projector, *, per_view: bool = False) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.projector = projector
+        self.per_view = per_view
+        self.embedding_dim = projector.dim
+
+    def forward(self, views: Views) -> tuple[Float[Tensor, "view batch dim_h"], Embeddings]:
+        """Return the representations and the embeddings of each view."""
+        count = len(views)
+        chunks = list(views) if self.per_view else [views.flatten(0, 1)]
+        representations = [self.encoder(chunk) for chunk in chunks]
+        embeddings = [self.projector(h) for h in representations]
+        return (
+            torch.cat(representations).reshape(count, -1, representations[0].shape[-1]),
+            torch.cat(embeddings).reshape(count, -1, embeddings[0].shape[-1]),
+        )
+
+
+class PretrainingStep:
+    """One optimiser step: views, forward, objective, backward, update.
+
+    Args:
+        fabric: Precision, processes and backward.
+        learner: The trained networks.
+        wrapped: The same as set up by Fabric.
+        optimizer: As set up by Fabric.
+        objective: What to minimise.
+        objective_state: What it remembers.
+        target: Network that follows the learner, if the objective needs one.
+        policy: How views are made.
+        dataset: The images, for their number and names.
+        state: Where the run is.
+        size: Width of the views in pixels.
+        seed: Of the views.
+        steps: Steps of the run.
+        learning_rate: Peak.
+        warmup: Share of the steps over which the learning rate rises.
+        clip: Largest norm of the gradient; 0 for none.
+    """
+
+    def __init__(
+        self,
+        *,
+        fabric: Fabric,
+        learner: Learner,
+        wrapped: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        objective: Objective,
+        objective_state: nn.Module,
+        target: Target | None,
+        policy: Policy,
+        dataset: Dataset,
+        state: State,
+        size: int,
+        seed: int,
+        steps: int,
+        learning_rate: float,
+        warmup: float,
+        clip: float,
+    ) -> None:
+        self.fabric = fabric
+        self.learner = learner
+        self.wrapped = wrapped
+        self.optimizer = optimizer
+        self.objective = objective
+        self.objective_state = objective_state
+        self.target = target
+        self.policy = policy
+        self.dataset = dataset
+        self.state = state
+        self.size = size
+        self.seed = seed
+        self.steps = steps
+        self.learning_rate = learning_rate
+        self.warmup = warmup
+        self.clip = clip
+        self.ranks = Ranks.current()
+
+    def __call__(self, batch: Batch) -> Seen:
+        """Take a step.
+
+        Raises:
+            NonFinite: If the loss or the gradient is not finite; nothing was updated.
+        """
+        rate = self.learning_rate * warmup_cosine(self.state.step, self.steps, warmup=self.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        views = self.policy(
+            batch.images,
+            index=batch.index.cpu().numpy(),
+            seed=self.seed,
+            epoch=batch.epoch,
+            size=self.size,
+        ).views
+        representations, embeddings = self.wrapped(views)
+        target = None
+        if self.target is not None:
+            with torch.no_grad(), self.fabric.autocast():
+                target = self.target.network(views)[1]
+        loss = self.objective(embeddings, self.objective_state, target=target, ranks=self.ranks)
+        if not torch.isfinite(loss.total):
+            raise NonFinite(self._explain(batch, embeddings, "loss"))
+        self.optimizer.zero_grad()
+        self.fabric.backward(loss.total)
+        norm = nn.utils.clip_grad_norm_(
+            self.learner.parameters(), self.clip if self.clip else float("inf")
+        )
+        if not torch.isfinite(norm):
+            raise NonFinite(self._explain(batch, embeddings, "gradient"))
+        self.optimizer.step()
+        self.objective.update(self.objective_state, [loss.statistics])
+        if self.target is not None:
+            self.target.update(self.learner, progress=(self.state.step + 1) / self.steps)
+        images = sum(self.ranks.counts(batch.index))
+        return Seen(
+            loss=to_float(loss.total),
+            terms=_floats(loss.terms),
+            learning_rate=rate,
+            epoch=(self.state.step + 1) * images / len(self.dataset),
+            images=images,
+            representations=representations[0].detach(),
+        )
+
+    def _explain(self, batch: Batch, embeddings: Tensor, what: str) -> str:
+        broken = ~torch.isfinite(embeddings).all(-1).all(0)
+        positions = batch.index[broken].tolist()
+        if not positions:
+            which = "all embeddings of the batch are finite, so it arose in the objective"
+        elif len(positions) == len(batch.index):
+            which = "the embeddings of every image of the batch are not finite"
+        else:
+            some = ", ".join(self.dataset.names[i] for i in positions[:8])
+            which = f"the embeddings of {len(positions)} images are not finite: {some}"
+        return (
+            f"the {what} at step {self.state.step + 1} is not finite; {which}. The last checkpoint "
+            "is from before. Try a lower --learning-rate, a longer --warmup, --precision float32, "
+            "a larger temperature, or look at the images named here."
+        )
+
+
+def _floats(terms: Mapping[str, Tensor]) -> dict[str, float]:
+    return {name: to_float(value) for name, value in terms.items()}

@@ -1,0 +1,72 @@
+"""The encoder in a file, and back."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import nn
+
+from coview import encoders
+from coview.encoders import Encoder
+from coview.training import checkpoints
+from coview.training.run_folder import RunFolder
+
+
+def save_encoder(encoder: Encoder, path: Path, *, backbone: str) -> None:
+    """Write the weights with what is needed to build the encoder again.
+
+    Args:
+        encoder: The encoder.
+        path: File to write, `.safetensors`.
+        backbone: Its name for `encoders.build`, or the class of a user's own module.
+    """
+    about = {"backbone": backbone, "channels": encoder.channels, "size": encoder.size}
+    tensors = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
+    with checkpoints.atomic(path) as file:
+        file.write(save(tensors, metadata={"coview": json.dumps(about)}))
+
+
+def load(run: RunFolder | Path | str, *, backbone: nn.Module | None = None) -> Encoder:
+    """Return the encoder of a run: an `nn.Module` from images to representations.
+
+    It takes uint8 images in [0, 255] or floats in [0, 1], [batch, channel, height, width], any
+    batch size; its preprocessing is inside. It is in evaluation mode, on the CPU.
+
+    Args:
+        run: A run folder, or an `encoder.safetensors` file.
+        backbone: For a run with a module of your own: such a module, freshly built.
+
+    Raises:
+        FileNotFoundError: If there is no encoder.
+        ValueError: If the backbone is not one that coview can build and none was given.
+    """
+    path = _file(run)
+    with safe_open(path, framework="pt") as file:
+        about: dict[str, Any] = json.loads((file.metadata() or {}).get("coview", "null"))
+    if about is None:
+        raise ValueError(f"{path} was not written by coview; use --weights to start from it")
+    if backbone is None and not encoders.is_known(about["backbone"]):
+        raise ValueError(
+            f"{path} holds a {about['backbone']} of yours: load(run, backbone=that module)"
+        )
+    channels = about["channels"]
+    encoder = encoders.create(
+        backbone if backbone is not None else about["backbone"],
+        channels=channels,
+        size=about["size"],
+        mean=[0.0] * channels,
+        std=[1.0] * channels,
+    )
+    encoder.load_state_dict(encoders.read_weights(path))
+    return encoder.eval()
+
+
+def _file(run: RunFolder | Path | str) -> Path:
+    path = run.path if isinstance(run, RunFolder) else Path(run)
+    if path.is_dir():
+        path = RunFolder.open(path).encoder
+    if not path.is_file():
+        raise FileNotFoundError(f"no encoder at {path}: the run has not finished")
+    return path

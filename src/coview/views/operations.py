@@ -1,0 +1,64 @@
+"""The table of operations, and operations as plain dictionaries."""
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from coview.views.blur import GaussianBlur
+from coview.views.crop import RandomResizedCrop
+from coview.views.flip import HorizontalFlip
+from coview.views.grayscale import Grayscale
+from coview.views.jitter import ColorJitter
+from coview.views.operation import Operation
+from coview.views.solarize import Solarize
+
+BuiltIn = RandomResizedCrop | HorizontalFlip | ColorJitter | Grayscale | GaussianBlur | Solarize
+
+OPERATIONS: Mapping[str, type[BuiltIn]] = {
+    kind.name: kind
+    for kind in (RandomResizedCrop, HorizontalFlip, ColorJitter, Grayscale, GaussianBlur, Solarize)
+}
+"""Operations by the name that records and dictionaries use."""
+
+
+def unknown(what: str, name: object, known: Iterable[str]) -> ValueError:
+    """Return the error for a name that is not known; it names the nearest one and all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.0)
+    return ValueError(
+        f"unknown {what} {name!r}; nearest is {near[0]!r}, all are {', '.join(names)}"
+        if near
+        else f"unknown {what} {name!r}; there are none"
+    )
+
+
+def operation_to_dict(operation: Operation) -> dict[str, Any]:
+    """Return {"operation": name, field: value, ...} in plain JSON types.
+
+    Raises:
+        ValueError: If the operation is not a dataclass.
+    """
+    if not dataclasses.is_dataclass(operation) or isinstance(operation, type):
+        raise ValueError(f"operation {operation!r} is not a dataclass and cannot be written down")
+    fields = {field.name: getattr(operation, field.name) for field in dataclasses.fields(operation)}
+    plain = {name: list(v) if isinstance(v, tuple) else v for name, v in fields.items()}
+    return {"operation": operation.name, **plain}
+
+
+def operation_from_dict(values: Mapping[str, Any]) -> BuiltIn:
+    """Return the operation of a dictionary; fields that are left out have their defaults.
+
+    Raises:
+        ValueError: If the operation or a field is unknown, or a value out of range.
+    """
+    settings = dict(values)
+    name = settings.pop("operation", None)
+    if name not in OPERATIONS:
+        raise unknown("operation", name, OPERATIONS)
+    kind: Callable[..., BuiltIn] = OPERATIONS[name]
+    known = [field.name for field in dataclasses.fields(OPERATIONS[name])]
+    for field in settings:
+        if field not in known:
+            raise unknown(f"setting of operation {name!r}", field, known)
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})

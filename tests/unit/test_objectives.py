@@ -1,0 +1,318 @@
+"""Values known from elsewhere, identities between objectives, and numerical care."""
+
+import math
+
+import pytest
+import torch
+
+from coview.objectives import (
+    MINC,
+    NTXent,
+    SpectralContrastive,
+    VICReg,
+    minc,
+    nt_xent,
+    spectral_contrastive,
+    spectral_terms,
+    vicreg,
+    vicreg_terms,
+)
+from coview.objectives.contrastive import log_sum_exp_of_others
+from coview.objectives.rows import check_normalization, normalized, unit_rows
+from coview.testing import embeddings
+
+
+def golden():
+    """Two views of 4 images in 3 dimensions, from a formula that any language can repeat."""
+    angle = (torch.arange(1, 13, dtype=torch.float64) ** 2).reshape(3, 4)
+    first = angle.sin()
+    return torch.stack([first.T, (first + 0.1 * angle.cos()).T])
+
+
+def gradient(function, z):
+    leaf = z.clone().requires_grad_()
+    return torch.autograd.grad(function(leaf), leaf)[0]
+
+
+class TestGolden:
+    """Computed with independent code, in part in pure Python."""
+
+    def test_nt_xent_is_half_of_the_official_sum(self):
+        assert nt_xent(golden(), temperature=0.15).item() == pytest.approx(
+            0.008671621852047 / 2, abs=1e-14
+        )
+
+    def test_vicreg(self):
+        terms = vicreg_terms(golden())
+        assert [term.item() for term in terms] == pytest.approx(
+            [0.004847760982549, 0.201403233646198, 0.166190819432013], abs=1e-14
+        )
+        assert vicreg(golden()).item() == pytest.approx(5.322465685150700, abs=1e-13)
+
+    def test_spectral_parts(self):
+        """-2 tr(K'K) + L_c(K) with sums, as in the duality paper; ours are means."""
+        z = golden()
+        within = torch.stack([z[0], z[0]])  # the paper's negatives are of the same view
+        alignment = spectral_terms(z, normalization="none", scale=1.0).alignment * 4
+        criterion = spectral_terms(within, normalization="none", scale=1.0).repulsion * 12
+        assert criterion.item() == pytest.approx(4.974777990945665, abs=1e-13)
+        assert (alignment + criterion).item() == pytest.approx(-7.293969203857701, abs=1e-13)
+
+
+class TestRows:
+    def test_ball_leaves_short_rows_and_clips_long_ones(self):
+        z = torch.tensor([[0.3, 0.4], [3.0, 4.0], [0.0, 0.0]])
+        expected = torch.tensor([[0.3, 0.4], [0.6, 0.8], [0.0, 0.0]])
+        torch.testing.assert_close(normalized(z, "ball", 1.0), expected)
+
+    def test_sphere_has_squared_radius_scale(self):
+        rows = normalized(embeddings(4, 5), "sphere", 9.0)
+        torch.testing.assert_close(rows.norm(dim=-1), torch.full((2, 4), 3.0, dtype=torch.float64))
+
+    def test_unknown_normalization(self):
+        with pytest.raises(ValueError, match=r"normalization .* ball"):
+            check_normalization("box")
+
+    @pytest.mark.parametrize("size", [1e-38, 1e-30, 1.0, 1e30])
+    def test_unit_rows_of_any_size(self, size):
+        rows = unit_rows(torch.tensor([3.0, 4.0]) * size)
+        torch.testing.assert_close(rows, torch.tensor([0.6, 0.8]))
+
+
+class TestTiles:
+    @pytest.mark.parametrize("elements", [1, 30, 61, 10**6])
+    @pytest.mark.parametrize("first", [0, 4])
+    def test_equal_dense(self, first, elements):
+        columns = embeddings(10, 3)[0]
+        rows = columns[first : first + 6].clone()
+
+        def tiled(rows, columns):
+            return log_sum_exp_of_others(rows, columns, first, tile_elements=elements)
+
+        def dense(rows, columns):
+            own = torch.arange(6)[:, None] + first == torch.arange(10)
+            return (rows @ columns.T).masked_fill(own, -torch.inf).logsumexp(1)
+
+        torch.testing.assert_close(tiled(rows, columns), dense(rows, columns))
+        weights = torch.linspace(-1, 2, 6, dtype=torch.float64)
+        for i in range(2):
+            leaves = rows.clone().requires_grad_(), columns.clone().requires_grad_()
+            ours, theirs = (
+                torch.autograd.grad((f(*leaves) * weights).sum(), leaves[i])[0]
+                for f in (tiled, dense)
+            )
+            torch.testing.assert_close(ours, theirs)
+
+    def test_memory_is_not_quadratic(self):
+        """Nothing of the size of the product is kept for the backward pass."""
+        kept = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, id):
+            nt_xent(embeddings(200, 4).requires_grad_())
+        assert max(kept) <= 2 * 200 * 4
+
+    def test_gradient_under_autocast_is_that_without(self):
+        z = embeddings(20, 8).float().requires_grad_()
+        plain = torch.autograd.grad(nt_xent(z), z)[0]
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = torch.autograd.grad(nt_xent(z), z)[0]
+        assert torch.equal(plain, mixed)
+
+
+class TestPrecisionNearTheOptimum:
+    """Float32 against float64 where large sums cancel."""
+
+    @pytest.mark.parametrize("images", [32, 33, 64, 200])
+    def test_spectral(self, images):
+        bases = [torch.linalg.qr(embeddings(32, 32, seed=seed)[0]).Q for seed in range(7)]
+        frame = torch.cat(bases)[:images]
+        z = (torch.stack([frame, frame]) + 1e-4 * embeddings(images, 32)).float()
+
+        def pairs(z):
+            first, second = normalized(z, "sphere", 32.0)
+            off = (first @ second.T).fill_diagonal_(0).square().sum() / (images * (images - 1))
+            return (off - 2 * (first * second).sum() / images) / 32
+
+        exact = spectral_contrastive(z.double())
+        assert spectral_contrastive(z).item() == pytest.approx(exact.item(), abs=1e-6)
+        reference = gradient(spectral_contrastive, z.double())
+        error, naive = (
+            (gradient(f, z) - reference).norm().item() for f in (spectral_contrastive, pairs)
+        )
+        assert error < 2 * naive
+
+    @pytest.mark.parametrize("images", [33, 64, 200])
+    def test_vicreg(self, images):
+        """Whitened views far from the origin: the value is 1e-8, not rounding noise."""
+        rows = embeddings(images, 32)[0]
+        left, _, right = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)
+        white = left @ right * math.sqrt(images - 1)
+        z = (torch.stack([white, white]) + 1e-4 * embeddings(images, 32) + 3).float()
+        exact = vicreg(z.double()).item()
+        assert exact < 1e-4
+        assert vicreg(z).item() == pytest.approx(exact, rel=1e-2)
+
+
+JOINT = torch.tensor([[0.30, 0.05, 0.02], [0.05, 0.20, 0.03], [0.02, 0.03, 0.30]]).double()
+"""Three states; the eigenvalues of D^-1/2 P D^-1/2 are 1, λ₂, λ₃, the χ² information their sum."""
+
+EIGENVALUES = torch.tensor([1, 0.79068569, 0.59155369]).double()
+
+
+class Population:
+    """The joint distribution as 100 pairs of states: each batch is the whole population."""
+
+    counts = (JOINT * 100).round().long().flatten()
+    first = torch.arange(3).repeat_interleave(3).repeat_interleave(counts)
+    second = torch.arange(3).repeat(3).repeat_interleave(counts)
+
+    @classmethod
+    def views(cls, table):
+        return torch.stack([table[cls.first], table[cls.second]])
+
+    @staticmethod
+    def moment(table):
+        return table.T @ (JOINT.sum(1)[:, None] * table)
+
+    @classmethod
+    def loss(cls, table, target):
+        """Loss (A) with the exact second moment of the target."""
+        views, partners = cls.views(table), cls.views(target)
+        options = {"batch_weight": 0.0, "normalization": "none", "scale": 1.0}
+        return minc(views, partners, cls.moment(target).detach(), **options)
+
+    @classmethod
+    def bound(cls, table):
+        """Return J, the bound on the χ² information."""
+        return 2 * (table.T @ JOINT @ table).trace() - cls.moment(table).square().sum() - 1
+
+    @classmethod
+    def train(cls, table, steps=250):
+        for _ in range(steps):
+            table = table - 0.75 * gradient(lambda x: cls.loss(x, x.detach()), table)
+        return table
+
+
+class TestMINC:
+    @pytest.mark.parametrize(("dim", "bound"), [(1, 0.0), (2, 0.62518386), (3, 0.97511963)])
+    def test_learns_the_leading_spectrum(self, dim, bound):
+        table = Population.train(0.3 * embeddings(3, dim, distance=1.0)[0])
+        moment = torch.linalg.eigvalsh(Population.moment(table)).flip(0)
+        torch.testing.assert_close(moment, EIGENVALUES[:dim], atol=1e-7, rtol=0)
+        assert Population.bound(table).item() == pytest.approx(bound, abs=1e-7)
+
+    def test_leaves_collapse(self):
+        """A constant is a saddle: the second eigenvalue grows from 1e-12 to λ₂."""
+        table = torch.tensor([[1.0, 0.0]]).double().repeat(3, 1)
+        table = Population.train(table + 1e-6 * embeddings(3, 2)[0])
+        smallest = torch.linalg.eigvalsh(Population.moment(table))[0]
+        assert smallest.item() == pytest.approx(EIGENVALUES[1].item(), abs=1e-7)
+
+    def test_semi_gradient_is_half_of_the_spectral_gradient(self):
+        table = embeddings(3, 2)[0]
+        semi = gradient(lambda x: Population.loss(x, x.detach()), table)
+        full = gradient(lambda x: -Population.bound(x), table)
+        torch.testing.assert_close(semi, full / 2)
+
+    def test_is_a_bound_for_any_target(self):
+        information = EIGENVALUES[1:].square().sum().item()
+        table = 0.9 * Population.train(embeddings(3, 3)[0])
+        for seed in range(20):
+            target = table + 0.1 * embeddings(3, 3, seed=seed)[0]
+            bound = -Population.loss(table, target).item() - 1
+            assert information - 1 < bound <= information
+
+    @pytest.mark.parametrize("normalization", ["none", "sphere"])
+    def test_batch_weight_one_is_spectral_with_all_views(self, normalization):
+        z = embeddings(7, 4)
+        options = {"normalization": normalization, "scale": 3.0}
+        alone = torch.zeros(4, 4, dtype=torch.float64)
+
+        def ours(z):
+            return minc(z, z, alone, batch_weight=1.0, **options)
+
+        def spectral(z):
+            pairs = [torch.stack([z[v], z[w]]) for v in (0, 1) for w in (0, 1)]
+            repulsion = sum(spectral_terms(pair, **options).repulsion for pair in pairs) / 4
+            return spectral_terms(z, **options).alignment + repulsion
+
+        torch.testing.assert_close(ours(z), spectral(z))
+        torch.testing.assert_close(gradient(ours, z), gradient(spectral, z) / 2)
+
+    def test_spectral_is_a_point_against_the_moment_of_the_others(self):
+        first, second = z = embeddings(6, 4)
+        values = []
+        for i in range(6):
+            others = torch.cat([second[:i], second[i + 1 :]])
+            values.append(first[i] @ (others.T @ others / 5) @ first[i] - 2 * first[i] @ second[i])
+        value = spectral_contrastive(z, normalization="none", scale=1.0)
+        torch.testing.assert_close(value, torch.stack(values).mean())
+
+    def test_own_image_is_not_in_the_moment(self):
+        """With every other image at 0 only the memory acts."""
+        z = torch.zeros(2, 5, 3, dtype=torch.float64)
+        z[:, 0] = embeddings(1, 3)[:, 0]
+        state = torch.eye(3, dtype=torch.float64)
+        weights = (0.0, 1.0)
+        full, none = (minc(z, z, state, batch_weight=w, normalization="none") for w in weights)
+        alignment = -2 * (z[0] * z[1]).sum() / (5 * 32)
+        torch.testing.assert_close(none, alignment)
+        torch.testing.assert_close(full - none, z.square().sum() / (2 * 5 * 32))
+
+    def test_state_is_an_average_and_is_read_before_the_batch(self):
+        objective, z = MINC(decay=0.75, scale=6.0), embeddings(7, 3)
+        state = objective.init(3).double()
+        loss = objective(z, state)
+        rows = normalized(z, "sphere", 6.0).flatten(0, 1)
+        uniform = torch.eye(3, dtype=torch.float64) * 2
+        expected = minc(z, z, uniform, scale=6.0)
+        torch.testing.assert_close(loss.total, expected)
+        objective.update(state, [loss.statistics])
+        expected = 0.75 * uniform + 0.25 * rows.T @ rows / 14
+        torch.testing.assert_close(state.get_buffer("second_moment"), expected)
+
+    def test_target_is_partner_and_memory(self):
+        objective, z, target = MINC(batch_weight=0.3), embeddings(6, 3), embeddings(6, 3, seed=1)
+        state = objective.init(3).double()
+        loss = objective(z, state, target=target.requires_grad_())
+        of_target = objective(target, state).statistics["outer_products"]
+        torch.testing.assert_close(loss.statistics["outer_products"], of_target)
+        assert not loss.total.requires_grad
+
+    def test_target_of_another_shape(self):
+        with pytest.raises((ValueError, TypeError), match="target"):
+            minc(embeddings(4, 3), embeddings(5, 3), torch.eye(3))
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda z: nt_xent(z, temperature=0.0), "temperature"),
+        (lambda z: nt_xent(z[:1]), "view"),
+        (lambda z: nt_xent(z[:, :1]), "batch"),
+        (lambda z: spectral_contrastive(z, scale=-1.0), "scale"),
+        (lambda z: vicreg(z, covariance_weight=-1.0), "covariance_weight"),
+        (lambda z: vicreg_terms(z, eps=0.0), "eps"),
+        (lambda z: minc(z, z, torch.eye(3), batch_weight=1.5), "batch_weight"),
+        (lambda _: MINC(batch_weight=1.5), "batch_weight"),
+        (lambda _: MINC(decay=-0.1), "decay"),
+        (lambda _: NTXent(temperature=math.nan), "temperature"),
+        (lambda _: SpectralContrastive(scale=0.0), "scale"),
+        (lambda _: VICReg(eps=0.0), "eps"),
+    ],
+)
+def test_bad_arguments_are_named(call, named):
+    with pytest.raises(ValueError, match=named):
+        call(embeddings(4, 3))
+
+
+def test_terms_add_up():
+    z = embeddings(5, 3)
+    for objective in (NTXent(), SpectralContrastive(), MINC()):
+        loss = objective(z, objective.init(3))
+        assert sum(loss.terms.values()).item() == pytest.approx(loss.total.item())
+    loss = VICReg(invariance_weight=2.0, variance_weight=3.0, covariance_weight=5.0)(
+        z, torch.nn.Module()
+    )
+    parts = loss.terms
+    expected = 2 * parts["invariance"] + 3 * parts["variance"] + 5 * parts["covariance"]
+    torch.testing.assert_close(loss.total, expected)

@@ -1,0 +1,70 @@
+"""The table, names, and what goes where a name goes."""
+
+import subprocess
+import sys
+from typing import get_args
+
+import pytest
+
+from coview.objectives import TABLE, Invariance, NTXent, VICReg, get, index, names, resolve
+from coview.testing.objectives import INVARIANCES
+
+
+def test_rows():
+    assert names() == ("simclr", "spectral", "vicreg", "minc")
+    assert [name for name, spec in TABLE.items() if spec.provisional] == ["minc"]
+    for name, spec in TABLE.items():
+        assert spec.name == name
+        assert spec.citations
+        assert spec.known_points
+        assert spec.ledger
+
+
+def test_table_is_read_only():
+    with pytest.raises(TypeError):
+        TABLE["other"] = TABLE["minc"]  # type: ignore[index]
+
+
+def test_duplicates_raise():
+    with pytest.raises(ValueError, match="'minc'"):
+        index([TABLE["minc"], TABLE["vicreg"], TABLE["minc"]])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "near"), [("simcrl", "simclr"), ("VICReg", "vicreg"), ("spectrall", "spectral")]
+)
+def test_unknown_name_gets_the_nearest(wrong, near):
+    with pytest.raises(ValueError, match=f"did you mean '{near}'"):
+        get(wrong)
+
+
+def test_name_unlike_any_lists_all():
+    with pytest.raises(ValueError, match="simclr, spectral, vicreg, minc"):
+        get("zzz")
+
+
+def test_resolve():
+    assert resolve("vicreg") == VICReg()
+    own = NTXent(temperature=0.3)
+    assert resolve(own) is own
+
+
+@pytest.mark.parametrize("wrong", [VICReg, 3, object()])
+def test_resolve_rejects_other_things(wrong):
+    with pytest.raises(TypeError):
+        resolve(wrong)
+
+
+def test_every_invariance_can_be_tried():
+    assert set(INVARIANCES) == set(get_args(Invariance))
+
+
+def test_import_is_light():
+    """Torch and its own needs apart, importing the objectives loads nothing heavy."""
+    code = (
+        "import coview.objectives, sys; "
+        "print(*{m.split('.')[0] for m in sys.modules} & "
+        "{'matplotlib', 'sklearn', 'timm', 'torchvision', 'scipy', 'PIL', 'pytest'})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
