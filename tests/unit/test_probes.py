@@ -91,18 +91,19 @@ def test_linear_probe_equals_scikit_learn_on_standardised_rows(rows, dim, classe
 
 
 def test_linear_probe_chooses_on_the_validation_split():
-    h, y = blobs(40, 30, 4, spread=4.0)
-    validation_h, validation_y = blobs(400, 30, 4, spread=4.0, name="validation")
-    grid = (0.01, 1.0, 1e4)
+    mix = generator("mix").normal(size=(30, 30)) + 2.0  # correlated: a strong penalty underfits
+    h, y = blobs(300, 30, 4, spread=2.0)
+    validation_h, validation_y = blobs(300, 30, 4, spread=2.0, name="validation")
+    h, validation_h = h @ mix, validation_h @ mix
+    grid = (1e-4, 1.0, 1e4)
     scores = [
         (linear_probe(h, y, classes=4, strengths=[s]).predict(validation_h) == validation_y).mean()
         for s in grid
     ]
-    chosen = linear_probe(
-        h, y, classes=4, strengths=grid, validation=(validation_h, validation_y)
-    ).strength
-    assert len(set(scores)) > 1
-    assert chosen == grid[int(np.argmax(scores))]
+    probe = linear_probe(h, y, classes=4, strengths=grid, validation=(validation_h, validation_y))
+    assert len(set(scores)) == 3
+    assert probe.strength == grid[int(np.argmax(scores))]
+    assert probe.strength != grid[0]
 
 
 def test_classes_that_do_not_occur_are_never_predicted():

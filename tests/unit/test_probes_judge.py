@@ -7,6 +7,7 @@ import pytest
 from coview.probes import Features, judge, knn_predict
 from coview.probes.draws import label_draws
 from coview.probes.intervals import interval, resample, resampled_accuracy
+from coview.probes.outcomes import NEIGHBOURS
 from coview.random import generator
 
 CLASSES = ("a", "b", "c", "d")
@@ -101,6 +102,21 @@ def test_the_test_split_does_not_choose_settings():
     assert [r.accuracy for r in one.results] != [r.accuracy for r in two.results]
 
 
+def test_k_is_the_best_on_the_validation_split():
+    t = features("t", 0.4)
+    (row,) = [
+        r
+        for r in judge({"x": t}, LABELS, SPLIT, classes=CLASSES, resamples=20).results
+        if (r.probe, r.labels_per_class) == ("k-NN", "all")
+    ]
+    scores = {}
+    for k in NEIGHBOURS:
+        predicted = knn_predict(t.train, LABELS[SPLIT.train], t.validation, k=k, classes=4)
+        scores[k] = (predicted.numpy() == LABELS[SPLIT.validation]).mean()
+    assert scores[row.setting["k"]] == max(scores.values()) > min(scores.values())
+    assert row.setting["k"] != NEIGHBOURS[0]
+
+
 def test_balanced_accuracy_weighs_classes_equally():
     keep = np.concatenate([SPLIT.test[LABELS[SPLIT.test] == 0], SPLIT.test[:4]])
     split = replace(SPLIT, test=keep)
@@ -158,8 +174,8 @@ def test_intervals_cover_the_truth_about_95_times_in_100():
 
 
 def test_ignoring_groups_would_be_too_narrow():
-    correct = np.repeat(generator("clusters").uniform(size=(1, 30)) < 0.6, 10, axis=1)
-    groups = np.repeat(np.arange(30), 10)
+    groups = generator("order").permutation(np.repeat(np.arange(30), 10))
+    correct = (generator("clusters").uniform(size=(1, 30)) < 0.6)[:, groups]
     widths = []
     for g in (groups, None):
         low, high = interval(

@@ -123,7 +123,7 @@ def get(name: str) -> ObjectiveSpec:
     if name in TABLE:
         return TABLE[name]
     near = difflib.get_close_matches(name.lower(), TABLE, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f"; did you mean {near[0]!r}?" if near else "."
     raise ValueError(f"no objective is called {name!r}{hint} There are: {', '.join(TABLE)}")
 
 

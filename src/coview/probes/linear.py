@@ -105,9 +105,7 @@ def fit_path(
 
     basis = row_basis(h)
     reduced = h if basis is None else h @ basis
-    model = LogisticRegression(  # type: ignore[no-untyped-call]
-        max_iter=500, tol=1e-4, warm_start=True
-    )
+    model = LogisticRegression(max_iter=500, tol=1e-4, warm_start=True)
     threads = 1 if reduced.size < _SMALL else None
     for strength in strengths:
         model.C = strength / dim

@@ -1,0 +1,194 @@
+"""CIFAR-10, all 50,000 images, 10 minutes of training on this machine, 3 seeds; beside lightly.
+
+usage: python benchmarks/cifar10.py CIFAR10.npz [--minutes 10] [--seeds 0 1 2] [--work DIR]
+
+The file holds x_train (50000, 32, 32, 3), y_train, x_test and y_test as uint8 arrays. The peer is
+lightly's documented plain PyTorch loop for SimCLR (examples/pytorch/simclr.py) with its transform,
+loss, optimiser, head and batch size, given our encoder and the same minutes. Probes learn from
+45,000 training images, settings are chosen on the other 5,000, the test images are read once.
+Finished trainings in the work folder are not repeated. Writes records/cifar10.json.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from records import alone, load, over_runs, write
+from torch import nn
+
+from coview import data, encoders
+from coview.data import Dataset, Splits
+from coview.encoders import Encoder
+from coview.evaluation.subjects import raw_pixels, untrained
+from coview.probes import Features, judge
+from coview.training.features import extract
+from coview.training.job import channel_statistics
+from coview.training.loading import load as load_encoder
+from coview.training.loading import save_encoder
+from coview.training.pretrain import train
+from coview.training.randomness import isolated
+from coview.training.run_folder import environment
+from coview.training.settings import Pretraining
+
+
+def open_cifar(file: Path) -> tuple[Dataset, Splits]:
+    """Return all 60,000 images, with 45,000 to learn probes from, 5,000 to choose on, 10,000."""
+    arrays = np.load(file)
+    images = np.concatenate([arrays["x_train"], arrays["x_test"]])
+    labels = np.concatenate([arrays["y_train"], arrays["y_test"]]).astype(np.int64)
+    dataset = data.open((images, labels), layout="NHWC")
+    order = np.random.Generator(np.random.Philox(0)).permutation(50_000)
+    return dataset, Splits(
+        train=np.sort(order[5000:]),
+        validation=np.sort(order[:5000]),
+        test=np.arange(50_000, 60_000),
+    )
+
+
+def train_ours(seen: Dataset, folder: Path, *, minutes: float, steps: int | None, seed: int) -> int:
+    """Train with coview's defaults and return the number of steps that the minutes came to."""
+    if not (folder / "encoder.safetensors").is_file():
+        length: dict[str, Any] = {"minutes": minutes} if steps is None else {"steps": steps}
+        train(Pretraining(source=seen, out=folder, seed=seed, **length))
+    record: int = json.loads((folder / "run.json").read_text())["steps"]
+    return record
+
+
+class Pictures(torch.utils.data.Dataset[Any]):
+    """Arrays as PIL images through lightly's transform."""
+
+    def __init__(self, images: np.ndarray, transform: Callable[[Image.Image], Any]) -> None:
+        self.images = images
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> list[torch.Tensor]:
+        views: list[torch.Tensor] = self.transform(Image.fromarray(self.images[index]))
+        return views
+
+
+def train_lightly(seen: Dataset, file: Path, *, minutes: float, seed: int) -> None:
+    """Run lightly's documented SimCLR loop for the same minutes, with the same encoder."""
+    if file.is_file():
+        return
+    from lightly.loss import NTXentLoss
+    from lightly.models.modules import SimCLRProjectionHead
+    from lightly.transforms import SimCLRTransform
+
+    images = seen.fetch(np.arange(len(seen))).permute(0, 2, 3, 1).contiguous().numpy()
+    mean, std = channel_statistics(seen)
+    with isolated(seed, "lightly"):
+        encoder = encoders.create("compact", channels=3, size=32, mean=[0.0] * 3, std=[1.0] * 3)
+        head = SimCLRProjectionHead(encoder.dim, encoder.dim, 128)
+        model = nn.Sequential(encoder, head)
+        transform = SimCLRTransform(input_size=32, gaussian_blur=0.0)
+        loader = torch.utils.data.DataLoader(
+            Pictures(images, transform), batch_size=256, shuffle=True, drop_last=True, num_workers=2
+        )
+        criterion = NTXentLoss()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.06)
+        started, steps = time.monotonic(), 0
+        while time.monotonic() - started < 60 * minutes:
+            for batch in loader:
+                x0, x1 = batch[0]
+                loss = criterion(model(x0), model(x1))
+                loss.backward()
+                optimizer.step()
+                optimizer.zero_grad()
+                steps += 1
+                if time.monotonic() - started >= 60 * minutes:
+                    break
+        seconds = time.monotonic() - started
+    # its transform normalises with ImageNet's statistics: they become part of the encoder
+    encoder.mean.copy_(torch.tensor([0.485, 0.456, 0.406])[:, None, None])
+    encoder.std.copy_(torch.tensor([0.229, 0.224, 0.225])[:, None, None])
+    save_encoder(encoder, file, backbone="compact")
+    about = {"steps": steps, "seconds": round(seconds, 1), "data_mean": mean, "data_std": std}
+    file.with_suffix(".json").write_text(json.dumps(about))
+
+
+def features(encoder: Encoder, dataset: Dataset, splits: Splits) -> Features:
+    """Return the representations of the three parts."""
+    return Features(
+        train=extract(encoder, dataset, splits.train),
+        validation=extract(encoder, dataset, splits.validation),
+        test=extract(encoder, dataset, splits.test),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--work", type=Path, default=Path("runs/cifar10"))
+    asked = parser.parse_args()
+    dataset, splits = open_cifar(asked.file)
+    seen = replace(dataset.subset(np.arange(50_000)), labels=None)
+    steps: int | None = None
+    runs, judgements = [], []
+    with alone():
+        for seed in asked.seeds:
+            ours, peer = asked.work / f"ours-{seed}", asked.work / f"lightly-{seed}.safetensors"
+            before = load()
+            asked.work.mkdir(parents=True, exist_ok=True)
+            steps = train_ours(seen, ours, minutes=asked.minutes, steps=steps, seed=seed)
+            train_lightly(seen, peer, minutes=asked.minutes, seed=seed)
+            record = json.loads((ours / "run.json").read_text())
+            runs.append(
+                {
+                    "seed": seed,
+                    "ours": {"steps": steps, "seconds": record["seconds"]},
+                    "lightly": json.loads(peer.with_suffix(".json").read_text()),
+                    "load_before": before,
+                }
+            )
+        for seed in asked.seeds:
+            encoder = load_encoder(asked.work / f"ours-{seed}")
+            subjects = {
+                "trained": features(encoder, dataset, splits),
+                "lightly": features(
+                    load_encoder(asked.work / f"lightly-{seed}.safetensors"), dataset, splits
+                ),
+            }
+            if seed == asked.seeds[0]:
+                fresh = untrained(encoder, "compact", seen, seed=seed)
+                subjects["untrained encoder"] = features(fresh, dataset, splits)
+                parts = [raw_pixels(dataset, part) for part in splits]
+                subjects["raw pixels"] = Features(
+                    train=parts[0], validation=parts[1], test=parts[2]
+                )
+            assert dataset.labels is not None
+            judgement = judge(
+                subjects, dataset.labels, splits, classes=dataset.classes, draws=5, seed=seed
+            )
+            judgements.append(judgement.to_record())
+    result = {
+        "benchmark": "cifar10",
+        "minutes": asked.minutes,
+        "config": record["config"] | {"source": "CIFAR-10, 50,000 training images"},
+        "objective": record["objective"],
+        "policy": record["policy"],
+        "environment": environment("cpu"),
+        "runs": runs,
+        "over_seeds": over_runs(judgements),
+        "judgements": judgements,
+    }
+    path = write("cifar10", result)
+    for part in ("accuracy", "difference"):
+        for name, row in result["over_seeds"][part].items():
+            print(f"{name:45} {row['mean']:+.3f} {row.get('interval', '')}")
+    print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Backbones, the encoder's preprocessing, heads and weights."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from coview import encoders
+from coview.encoders import Compact, Encoder, Projector, Target
+
+
+def create(backbone: str | nn.Module = "compact", channels: int = 3, size: int = 32) -> Encoder:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return encoders.create(
+            backbone, channels=channels, size=size, mean=[0.5] * channels, std=[0.25] * channels
+        ).eval()
+
+
+@pytest.mark.parametrize("size", [28, 32, 64, 96])
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_compact_takes_small_images_of_any_channels(channels: int, size: int) -> None:
+    encoder = create(channels=channels, size=size)
+    assert encoder(torch.zeros(2, channels, size, size)).shape == (2, encoder.dim)
+
+
+def test_compact_map_is_about_16_pixels_wide() -> None:
+    widths = [Compact(3, size).stem(torch.zeros(1, 3, size, size)).shape[-1] for size in (32, 64)]
+    assert widths == [16, 16]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18",
+        "timm/resnet10t",
+        "torchvision/resnet18",
+        "torchvision/mobilenet_v3_small",
+        "timm/vit_tiny_patch16_224",
+    ],
+)
+def test_backbones_by_name_with_other_channels(name: str) -> None:
+    encoder = create(name, channels=2, size=32)
+    out = encoder(torch.zeros(2, 2, 32, 32))
+    assert out.shape == (2, encoder.dim)
+    assert encoder.dim > 10
+
+
+def test_resnets_get_the_small_stem_below_100_pixels_only() -> None:
+    small, large = (create("torchvision/resnet18", size=size).backbone for size in (64, 128))
+    assert small.conv1.stride == (1, 1)
+    assert isinstance(small.maxpool, nn.Identity)
+    assert large.conv1.stride == (2, 2)
+
+
+def test_an_unknown_name_is_answered_with_near_ones() -> None:
+    with pytest.raises(ValueError, match="'resnet81' is neither.*did you mean .*resnet"):
+        create("resnet81")
+
+
+def test_a_module_that_returns_something_else_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"returns \(2, 3, 1024\); expected"):
+        create(nn.Flatten(2))
+    with pytest.raises(ValueError, match="cannot take images of 3 x 32 x 32"):
+        create(nn.Conv2d(5, 4, 3))
+
+
+def test_preprocessing_is_inside() -> None:
+    encoder = create(nn.Flatten())
+    pixels = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    expected = ((pixels.double() / 255 - 0.5) / 0.25).flatten(1).float()
+    torch.testing.assert_close(encoder(pixels), expected)
+    torch.testing.assert_close(encoder(pixels / 255), expected)
+    assert encoder(torch.zeros(1, 3, 50, 40)).shape == (1, 3 * 32 * 32)
+    with pytest.raises(ValueError, match="images have 1 channels, the encoder 3"):
+        encoder(torch.zeros(2, 1, 32, 32))
+
+
+def test_any_batch_size_gives_the_same_representations() -> None:
+    encoder = create()
+    images = torch.rand(5, 3, 32, 32)
+    torch.testing.assert_close(
+        encoder(images), torch.cat([encoder(image[None]) for image in images])
+    )
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_weights_from_a_file(tmp_path: Path, whole: bool) -> None:
+    source, other = create(), create()
+    with torch.no_grad():
+        for parameter in source.parameters():
+            parameter.add_(1)
+    state = (source if whole else source.backbone).state_dict()
+    save_file(state | {"fc.weight": torch.zeros(2)}, tmp_path / "w.safetensors")
+    torch.save({"state_dict": state}, tmp_path / "w.pt")
+    assert encoders.load_weights(other, tmp_path / "w.safetensors") == ("fc.weight",)
+    assert torch.equal(other.backbone.stem[0].weight, source.backbone.stem[0].weight)
+    again = create()
+    encoders.load_weights(again, tmp_path / "w.pt")
+    assert torch.equal(again.backbone.stem[0].weight, source.backbone.stem[0].weight)
+
+
+def test_weights_that_do_not_fit(tmp_path: Path) -> None:
+    save_file({"stem.0.weight": torch.zeros(1)}, tmp_path / "w.safetensors")
+    with pytest.raises(ValueError, match=r"does not fit .*missing: .*shape: stem.0.weight \(1,\)"):
+        encoders.load_weights(create(), tmp_path / "w.safetensors")
+    with pytest.raises(FileNotFoundError, match="weights: no file"):
+        encoders.load_weights(create(), tmp_path / "none.pt")
+
+
+def test_projector_layers() -> None:
+    names = [type(layer).__name__ for layer in Projector(8, (16, 4), last_norm=True)]
+    assert names == ["Linear", "BatchNorm1d", "ReLU", "Linear", "BatchNorm1d"]
+    assert Projector(8, (4,)).dim == 4
+    with pytest.raises(ValueError, match="projector widths"):
+        Projector(8, ())
+
+
+def test_target_follows_the_online_network() -> None:
+    online = nn.Linear(2, 2)
+    target = Target(online, decay=0.9)
+    before = target.network.weight.clone()
+    with torch.no_grad():
+        online.weight.add_(1)
+    target.update(online, progress=0.0)
+    torch.testing.assert_close(target.network.weight, before + 0.1)
+    target.update(online, progress=1.0)
+    torch.testing.assert_close(target.network.weight, before + 0.1)
+    assert not any(p.requires_grad for p in target.parameters())
+    assert target.decay_at(0.5) == pytest.approx(0.95)

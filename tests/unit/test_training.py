@@ -1,0 +1,360 @@
+"""Schedules, settings, checkpoints, the loop and one step of training."""
+
+import json
+import math
+import os
+import signal
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import coview
+from coview import data
+from coview.encoders import Compact
+from coview.objectives import Loss, Needs
+from coview.training import checkpoints
+from coview.training.learner import NonFinite
+from coview.training.loop import Seen, State, Stopped, run
+from coview.training.observers import Collapsed
+from coview.training.optimizers import build_optimizer, peak_learning_rate
+from coview.training.pretrain import train
+from coview.training.run_folder import RunFolder
+from coview.training.schedules import default_epochs, warmup_cosine
+from coview.training.settings import Pretraining, parse
+
+
+class Tiny(nn.Module):
+    """One convolution: quick to train."""
+
+    def __init__(self, channels: int = 3, dim: int = 16) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, dim, 3, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.convolution(x))  # [batch, dim, height, width]: pooled by coview
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (40, 12, 12, 3), dtype=np.uint8)
+
+
+def quick(images: np.ndarray, out: Path, **changes: object) -> Pretraining:
+    settings = {
+        "source": images,
+        "out": out,
+        "steps": 4,
+        "batch_size": 8,
+        "encoder": Tiny(),
+        "projector": (16, 8),
+        "precision": "float32",
+    }
+    return Pretraining(**(settings | changes))  # type: ignore[arg-type]
+
+
+def parameters(folder: RunFolder) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = checkpoints.load(folder.checkpoint)["parts"]["learner"]
+    return state
+
+
+def same(a: RunFolder, b: RunFolder) -> bool:
+    one, two = parameters(a), parameters(b)
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_warmup_rises_linearly_then_follows_half_a_cosine() -> None:
+    rates = [warmup_cosine(step, 100, warmup=0.1) for step in range(100)]
+    assert rates[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
+    assert rates[10] == 1
+    assert rates[55] == pytest.approx(0.5)
+    assert rates[99] == pytest.approx((1 + math.cos(math.pi * 89 / 90)) / 2)
+    assert warmup_cosine(0, 1, warmup=1.0) == 1
+
+
+def test_default_length_is_bounded() -> None:
+    assert [default_epochs(n) for n in (100, 10_000_000)] == [200, 10]
+
+
+def test_weight_decay_spares_biases_and_norms() -> None:
+    module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    groups = build_optimizer(module, "adamw", learning_rate=1.0).param_groups
+    assert [(g["weight_decay"], len(g["params"])) for g in groups] == [(0.05, 1), (0.0, 3)]
+    assert peak_learning_rate("adamw", 1024) == 2 * peak_learning_rate("adamw", 256)
+    assert peak_learning_rate("sgd", 1024) == 4 * peak_learning_rate("sgd", 256)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"epochs": 0}, "epochs must be above 0, got 0"),
+        ({"steps": -1}, "steps must be above 0, got -1"),
+        ({"steps": 3, "epochs": 1}, "one of epochs, steps and minutes, not epochs and steps"),
+        ({"batch_size": 1}, "batch_size must be at least 2, got 1"),
+        ({"warmup": 1.5}, r"warmup must be in \[0, 1\], got 1.5"),
+        ({"learning_rate": math.nan}, "learning_rate must be 0 or more, got nan"),
+    ],
+)
+def test_settings_out_of_range(setting: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Pretraining(source="x", **setting)  # type: ignore[arg-type]
+
+
+def test_parse_reads_json_values_and_words() -> None:
+    assert parse("minc:decay=0.9,normalization=ball,flag=true") == (
+        "minc",
+        {"decay": 0.9, "normalization": "ball", "flag": True},
+    )
+    with pytest.raises(ValueError, match="expected key=value"):
+        parse("nt_xent:0.2")
+
+
+def test_checkpoint_on_a_full_disk_keeps_the_one_before(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    path = tmp_path / "last.pt"
+    checkpoints.save(path, {"step": 1})
+    (tmp_path / "last.pt.part").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"cannot write .*last\.pt.*kept"):
+        checkpoints.save(path, {"step": 2, "big": torch.zeros(100_000)})
+    assert checkpoints.load(path) == {"step": 1}
+    assert not (tmp_path / "last.pt.part").exists()
+
+
+def test_full_disk_in_a_run_names_the_file_and_keeps_the_checkpoint(
+    images: np.ndarray, tmp_path: Path
+) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    out = tmp_path / "run"
+
+    class Filling(nn.Module):
+        """Fills the disk once it has seen a few batches."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Tiny()
+            self.seen = 0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.seen += self.training
+            if self.seen == 3:
+                (out / "checkpoints" / "last.pt.part").symlink_to("/dev/full")
+            return self.inner(x)
+
+    with pytest.raises(OSError, match=r"cannot write .*last\.pt"):
+        train(quick(images, out, encoder=Filling(), checkpoint_seconds=0.0))
+    assert checkpoints.load(out / "checkpoints" / "last.pt")["step"] == 2
+
+
+def test_same_seed_same_encoder_and_the_callers_randomness_is_untouched(
+    images: np.ndarray, tmp_path: Path
+) -> None:
+    torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    encoder = "torchvision/squeezenet1_1"  # has dropout: draws from the global generator
+    runs = [
+        train(quick(images, tmp_path / str(i), encoder=encoder, seed=i // 2, size=32)).folder
+        for i in range(3)
+    ]
+    assert same(runs[0], runs[1])
+    assert not same(runs[0], runs[2])
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.random.get_state()[1].tolist() == before[1]  # noqa: NPY002
+
+
+def test_a_users_module_is_not_changed(images: np.ndarray, tmp_path: Path) -> None:
+    mine = Tiny()
+    before = {name: value.clone() for name, value in mine.state_dict().items()}
+    folder = train(quick(images, tmp_path / "run", encoder=mine)).folder
+    assert all(torch.equal(before[name], value) for name, value in mine.state_dict().items())
+    with pytest.raises(ValueError, match="holds a Tiny of yours"):
+        coview.load(folder)
+    encoder = coview.load(folder, backbone=Tiny())
+    assert encoder(torch.zeros(3, 3, 12, 12)).shape == (3, 16)
+
+
+def test_stop_by_a_signal_and_resume_equals_no_stop(images: np.ndarray, tmp_path: Path) -> None:
+    whole = train(quick(images, tmp_path / "whole", steps=6, objective="minc")).folder
+
+    class Interrupting(Tiny):
+        count = 0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            Interrupting.count += self.training
+            if Interrupting.count == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().forward(x)
+
+    start = Tiny()
+    interrupting = Interrupting()
+    interrupting.load_state_dict(start.state_dict())
+    whole = train(quick(images, tmp_path / "w", steps=6, objective="minc", encoder=start)).folder
+    settings = quick(images, tmp_path / "parts", steps=6, objective="minc", encoder=interrupting)
+    with pytest.raises(Stopped, match="SIGTERM after step 3 of 6"):
+        train(settings)
+    parts = train(replace(settings, resume=True)).folder
+    assert same(whole, parts)
+    steps = [
+        [row["step"] for row in map(json.loads, f.metrics.read_text().splitlines())]
+        for f in (whole, parts)
+    ]
+    assert steps[0] == steps[1] == [1, 2, 3, 4, 5, 6]
+
+
+def test_resume_refuses_other_settings_and_other_images(images: np.ndarray, tmp_path: Path) -> None:
+    settings = quick(images, tmp_path / "run", encoder="compact")
+    train(settings)
+    with pytest.raises(ValueError, match="seed: the run in .* has 0, not 5"):
+        train(replace(settings, resume=True, seed=5))
+    with pytest.raises(ValueError, match="source: its images are not those"):
+        train(replace(settings, resume=True, source=images[:30]))
+    with pytest.raises(FileNotFoundError, match="nothing to resume"):
+        train(replace(settings, resume=True, out=tmp_path / "none"))
+
+
+class Poisoned(Tiny):
+    """Not a number for black images."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        flat = (x.flatten(1).amax(1) - x.flatten(1).amin(1)) < 1e-3
+        return super().forward(x) / torch.where(flat, 0.0, 1.0)[:, None, None, None] * 1.0
+
+
+def test_a_non_finite_loss_names_the_rows_and_keeps_the_last_good_checkpoint(
+    images: np.ndarray, tmp_path: Path
+) -> None:
+    poisoned = images.copy()
+    poisoned[17] = 0
+    dataset = data.open(poisoned)
+    backbone = nn.Sequential(Poisoned())
+    with pytest.raises(NonFinite, match=rf"{dataset.names[17]}\b.*learning-rate") as caught:
+        train(quick(poisoned, tmp_path / "run", encoder=backbone, steps=20))
+    assert "1 images" in str(caught.value)
+    kept = parameters(RunFolder(tmp_path / "run"))
+    assert all(torch.isfinite(value).all() for value in kept.values())
+    assert RunFolder(tmp_path / "run").read()["status"] == "stopped"
+
+
+@dataclass(frozen=True)
+class Shrink:
+    """An objective whose only optimum is collapse."""
+
+    needs = Needs()
+
+    def init(self, dim: int) -> nn.Module:
+        return nn.Module()
+
+    def __call__(self, z: torch.Tensor, state: nn.Module, **_: object) -> Loss:
+        return Loss(z.float().square().mean())
+
+    def update(self, state: nn.Module, statistics: object) -> None:
+        pass
+
+
+class Constant(Tiny):
+    """Collapsed from the start."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) * 0 + 1
+
+
+def test_collapse_warns_and_stops_only_after_the_warmup(images: np.ndarray, tmp_path: Path) -> None:
+    settings = quick(
+        images, tmp_path / "run", encoder=Constant(), objective=Shrink(), steps=40, warmup=0.5
+    )
+    with (
+        pytest.warns(RuntimeWarning, match="step 1: full collapse"),
+        pytest.raises(Collapsed, match=r"up to step 21 of 40"),
+    ):
+        train(settings)
+    assert checkpoints.load(tmp_path / "run/checkpoints/last.pt")["step"] == 21
+
+
+def test_a_batch_larger_than_the_data_is_shrunk_and_said(
+    images: np.ndarray, tmp_path: Path
+) -> None:
+    with pytest.warns(UserWarning, match="40"):
+        folder = train(quick(images, tmp_path / "run", batch_size=64)).folder
+    record = folder.read()
+    assert record["batch_size"] == 40
+    assert any("shrunk from 64 to 40" in note for note in record["notes"])
+
+
+def test_minutes_become_steps_once(images: np.ndarray, tmp_path: Path) -> None:
+    folder = train(quick(images, tmp_path / "run", steps=None, minutes=0.002)).folder
+    steps = folder.read()["steps"]
+    assert steps >= 1
+    assert json.loads(folder.metrics.read_text().splitlines()[-1])["step"] == steps
+
+
+def test_an_existing_folder_is_never_overwritten(images: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="exists and is not empty.*--resume"):
+        train(quick(images, tmp_path))
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+    with pytest.raises(OSError, match="out: cannot write"):
+        train(quick(images, tmp_path / "notes.txt" / "run"))
+
+
+def test_too_few_views_for_the_objective(images: np.ndarray, tmp_path: Path) -> None:
+    from coview.views import HorizontalFlip, Policy
+
+    single = Policy(name="single", views=((HorizontalFlip(probability=0.5),),))
+    with pytest.raises(ValueError, match="'single' makes 1 views, the objective compares 2"):
+        train(quick(images, tmp_path / "run", views=single))
+
+
+def test_the_loop_saves_at_the_start_and_at_the_end_only(tmp_path: Path) -> None:
+    module = nn.Linear(1, 1)
+    state = State({"module": module})
+    path = tmp_path / "last.pt"
+    found: list[int] = []
+
+    def step(batch: int) -> Seen:
+        found.append(checkpoints.load(path)["step"])
+        return Seen(
+            loss=0.0,
+            terms={},
+            learning_rate=0.0,
+            epoch=0.0,
+            images=1,
+            representations=torch.zeros(2, 2),
+        )
+
+    def batches(start: int) -> Iterator[int]:
+        yield from range(start, 10)
+
+    with torch.random.fork_rng():
+        run(step, state, steps=3, batches=batches, checkpoint=path)
+    assert found == [0, 0, 0]
+    assert checkpoints.load(path)["step"] == 3
+
+
+@pytest.mark.parametrize("objective", ["nt_xent", "spectral_contrastive", "vicreg", "minc"])
+def test_every_objective_trains(images: np.ndarray, tmp_path: Path, objective: str) -> None:
+    folder = train(quick(images, tmp_path / "run", objective=objective, steps=30)).folder
+    losses = [json.loads(line)["loss"] for line in folder.metrics.read_text().splitlines()]
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+
+
+def test_per_view_statistics_differ_from_merged(images: np.ndarray, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        runs = [
+            train(
+                quick(
+                    images,
+                    tmp_path / kind,
+                    encoder=Compact(3, 12, widths=(8,), depths=(1,)),
+                    statistics=kind,
+                )
+            ).folder
+            for kind in ("merged", "per-view")
+        ]
+    assert not same(*runs)
