@@ -76,10 +76,17 @@ class Pictures(torch.utils.data.Dataset[Any]):
         return views
 
 
-def train_lightly(seen: Dataset, file: Path, *, minutes: float, seed: int) -> None:
-    """Run lightly's documented SimCLR loop for the same minutes, with the same encoder."""
+def train_lightly(
+    seen: Dataset, file: Path, *, minutes: float, steps: int | None, seed: int
+) -> int:
+    """Run lightly's documented SimCLR loop for the same minutes, with the same encoder.
+
+    Like ours the minutes become a number of steps once, in the first run: those that fit, at the
+    pace of the second minute, once the workers that decode run ahead as much as they can.
+    """
     if file.is_file():
-        return
+        done: int = json.loads(file.with_suffix(".json").read_text())["steps"]
+        return done
     from lightly.loss import NTXentLoss
     from lightly.models.modules import SimCLRProjectionHead
     from lightly.transforms import SimCLRTransform
@@ -96,24 +103,31 @@ def train_lightly(seen: Dataset, file: Path, *, minutes: float, seed: int) -> No
         )
         criterion = NTXentLoss()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.06)
-        started, steps = time.monotonic(), 0
-        while time.monotonic() - started < 60 * minutes:
+        started, taken, pace_from = time.monotonic(), 0, (0.0, 0)
+        while steps is None or taken < steps:
             for batch in loader:
                 x0, x1 = batch[0]
                 loss = criterion(model(x0), model(x1))
                 loss.backward()
                 optimizer.step()
                 optimizer.zero_grad()
-                steps += 1
-                if time.monotonic() - started >= 60 * minutes:
+                taken += 1
+                seconds = time.monotonic() - started
+                if pace_from[1] == 0 and seconds > 6 * minutes:
+                    pace_from = (seconds, taken)
+                if steps is None and seconds > 12 * minutes:
+                    pace = (seconds - pace_from[0]) / (taken - pace_from[1])
+                    steps = round(60 * minutes / pace)
+                if taken == steps:
                     break
         seconds = time.monotonic() - started
     # its transform normalises with ImageNet's statistics: they become part of the encoder
     encoder.mean.copy_(torch.tensor([0.485, 0.456, 0.406])[:, None, None])
     encoder.std.copy_(torch.tensor([0.229, 0.224, 0.225])[:, None, None])
     save_encoder(encoder, file, backbone="compact")
-    about = {"steps": steps, "seconds": round(seconds, 1), "data_mean": mean, "data_std": std}
+    about = {"steps": taken, "seconds": round(seconds, 1), "data_mean": mean, "data_std": std}
     file.with_suffix(".json").write_text(json.dumps(about))
+    return taken
 
 
 def features(encoder: Encoder, dataset: Dataset, splits: Splits) -> Features:
@@ -135,6 +149,7 @@ def main() -> None:
     dataset, splits = open_cifar(asked.file)
     seen = replace(dataset.subset(np.arange(50_000)), labels=None)
     steps: int | None = None
+    peer_steps: int | None = None
     runs, judgements = [], []
     with alone():
         for seed in asked.seeds:
@@ -142,7 +157,9 @@ def main() -> None:
             before = load()
             asked.work.mkdir(parents=True, exist_ok=True)
             steps = train_ours(seen, ours, minutes=asked.minutes, steps=steps, seed=seed)
-            train_lightly(seen, peer, minutes=asked.minutes, seed=seed)
+            peer_steps = train_lightly(
+                seen, peer, minutes=asked.minutes, steps=peer_steps, seed=seed
+            )
             record = json.loads((ours / "run.json").read_text())
             runs.append(
                 {

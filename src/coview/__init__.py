@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from coview.commands import page as page
     from coview.commands import pretrain as pretrain
-    from coview.doctor import doctor as doctor
+    from coview.checkup import doctor as doctor
     from coview.evaluation.embed import embed as embed
     from coview.evaluation.evaluate import evaluate as evaluate
     from coview.training.loading import load as load
 
 _HOMES = {
-    "doctor": "coview.doctor",
+    "doctor": "coview.checkup",
     "embed": "coview.evaluation.embed",
     "evaluate": "coview.evaluation.evaluate",
     "load": "coview.training.loading",

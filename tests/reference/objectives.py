@@ -96,8 +96,8 @@ def minc(z: Tensor, objective: MINC, state: nn.Module) -> float:
 
 
 REFERENCES = {
-    "simclr": nt_xent,
-    "spectral": spectral_contrastive,
+    "nt_xent": nt_xent,
+    "spectral_contrastive": spectral_contrastive,
     "vicreg": vicreg,
     "minc": minc,
 }

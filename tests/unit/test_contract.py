@@ -50,16 +50,16 @@ def test_equals_reference(objective):
 @pytest.mark.parametrize(
     ("name", "changed", "objective"),
     [
-        ("simclr", {}, NTXent(temperature=0.5)),
-        ("spectral", {}, SpectralContrastive(scale=1.0)),
+        ("nt_xent", {}, NTXent(temperature=0.5)),
+        ("spectral_contrastive", {}, SpectralContrastive(scale=1.0)),
         (
-            "spectral",
+            "spectral_contrastive",
             {"invariances": frozenset({"rotation", "dimension permutation"}), "known_points": ()}
             | {"bounds": lambda *_: (-torch.inf, torch.inf)},
             SpectralContrastive(normalization="none", scale=2.0),
         ),
         (
-            "spectral",
+            "spectral_contrastive",
             {"invariances": frozenset({"rotation", "dimension permutation"})},
             SpectralContrastive(normalization="ball", scale=1.0),
         ),
@@ -67,7 +67,7 @@ def test_equals_reference(objective):
         ("minc", {}, MINC(batch_weight=0.2, scale=8.0, decay=0.99)),
         (
             "minc",  # without a memory rotations leave the value
-            {"invariances": TABLE["simclr"].invariances},
+            {"invariances": TABLE["nt_xent"].invariances},
             MINC(batch_weight=1.0),
         ),
     ],
@@ -166,7 +166,7 @@ def test_wrong_known_values_and_bounds_are_noticed(spec):
 
 def test_wrong_reference_is_noticed():
     def twice(z, objective, state):
-        return 2 * REFERENCES["simclr"](z, objective, state)
+        return 2 * REFERENCES["nt_xent"](z, objective, state)
 
     with pytest.raises(AssertionError, match="reference"):
         check_reference(NTXent(), twice)

@@ -11,7 +11,7 @@ from coview.testing.objectives import INVARIANCES
 
 
 def test_rows():
-    assert names() == ("simclr", "spectral", "vicreg", "minc")
+    assert names() == ("nt_xent", "spectral_contrastive", "vicreg", "minc")
     assert [name for name, spec in TABLE.items() if spec.provisional] == ["minc"]
     for name, spec in TABLE.items():
         assert spec.name == name
@@ -31,7 +31,8 @@ def test_duplicates_raise():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "near"), [("simcrl", "simclr"), ("VICReg", "vicreg"), ("spectrall", "spectral")]
+    ("wrong", "near"),
+    [("nt_xnet", "nt_xent"), ("VICReg", "vicreg"), ("spectral_contrast", "spectral_contrastive")],
 )
 def test_unknown_name_gets_the_nearest(wrong, near):
     with pytest.raises(ValueError, match=f"did you mean '{near}'"):
@@ -39,7 +40,7 @@ def test_unknown_name_gets_the_nearest(wrong, near):
 
 
 def test_name_unlike_any_lists_all():
-    with pytest.raises(ValueError, match="simclr, spectral, vicreg, minc"):
+    with pytest.raises(ValueError, match="nt_xent, spectral_contrastive, vicreg, minc"):
         get("zzz")
 
 
@@ -68,3 +69,8 @@ def test_import_is_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_methods_are_known_by_their_names_too() -> None:
+    assert get("simclr") is get("nt_xent")
+    assert get("spectral") is get("spectral_contrastive")

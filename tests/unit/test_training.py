@@ -40,9 +40,15 @@ class Tiny(nn.Module):
         return torch.relu(self.convolution(x))  # [batch, dim, height, width]: pooled by coview
 
 
+with torch.random.fork_rng():
+    START = Tiny()
+
+
 @pytest.fixture(scope="module")
 def images() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (40, 12, 12, 3), dtype=np.uint8)
+    rng = np.random.default_rng(0)
+    colours = rng.integers(30, 226, (40, 1, 1, 3))
+    return (colours + rng.integers(-30, 30, (40, 12, 12, 3))).astype(np.uint8)
 
 
 def quick(images: np.ndarray, out: Path, **changes: object) -> Pretraining:
@@ -51,7 +57,7 @@ def quick(images: np.ndarray, out: Path, **changes: object) -> Pretraining:
         "out": out,
         "steps": 4,
         "batch_size": 8,
-        "encoder": Tiny(),
+        "encoder": START,
         "projector": (16, 8),
         "precision": "float32",
     }
@@ -92,9 +98,9 @@ def test_weight_decay_spares_biases_and_norms() -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"epochs": 0}, "epochs must be above 0, got 0"),
+        ({"epochs": 0.0}, "epochs must be above 0, got 0.0"),
         ({"steps": -1}, "steps must be above 0, got -1"),
-        ({"steps": 3, "epochs": 1}, "one of epochs, steps and minutes, not epochs and steps"),
+        ({"steps": 3, "epochs": 1.0}, "one of epochs, steps and minutes, not epochs and steps"),
         ({"batch_size": 1}, "batch_size must be at least 2, got 1"),
         ({"warmup": 1.5}, r"warmup must be in \[0, 1\], got 1.5"),
         ({"learning_rate": math.nan}, "learning_rate must be 0 or more, got nan"),
@@ -181,8 +187,6 @@ def test_a_users_module_is_not_changed(images: np.ndarray, tmp_path: Path) -> No
 
 
 def test_stop_by_a_signal_and_resume_equals_no_stop(images: np.ndarray, tmp_path: Path) -> None:
-    whole = train(quick(images, tmp_path / "whole", steps=6, objective="minc")).folder
-
     class Interrupting(Tiny):
         count = 0
 
@@ -192,10 +196,9 @@ def test_stop_by_a_signal_and_resume_equals_no_stop(images: np.ndarray, tmp_path
                 os.kill(os.getpid(), signal.SIGTERM)
             return super().forward(x)
 
-    start = Tiny()
     interrupting = Interrupting()
-    interrupting.load_state_dict(start.state_dict())
-    whole = train(quick(images, tmp_path / "w", steps=6, objective="minc", encoder=start)).folder
+    interrupting.load_state_dict(START.state_dict())
+    whole = train(quick(images, tmp_path / "whole", steps=6, objective="minc")).folder
     settings = quick(images, tmp_path / "parts", steps=6, objective="minc", encoder=interrupting)
     with pytest.raises(Stopped, match="SIGTERM after step 3 of 6"):
         train(settings)
@@ -223,7 +226,8 @@ class Poisoned(Tiny):
     """Not a number for black images."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        flat = (x.flatten(1).amax(1) - x.flatten(1).amin(1)) < 1e-3
+        pixels = x.flatten(2)
+        flat = (pixels.amax(2) - pixels.amin(2)).amax(1) < 1e-3
         return super().forward(x) / torch.where(flat, 0.0, 1.0)[:, None, None, None] * 1.0
 
 

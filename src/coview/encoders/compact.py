@@ -36,16 +36,23 @@ class Residual(nn.Module):
 
 
 class Compact(nn.Module):
-    """Stem, residual stages that halve the map, and the mean over positions.
+    """Stem, three residual stages, a wide 1x1 convolution, and the mean over positions.
 
-    The stem's stride grows with the image, so that the first map is about 16 pixels wide and the
-    cost is nearly the same from 28 to 96 pixels.
+    The stem's stride grows with the image, so that the maps are about 16, 8 and 4 pixels wide and
+    the cost is nearly the same from 28 to 96 pixels. Smaller maps cost more than they compute in
+    bfloat16 on a CPU; the last convolution widens the representation for little.
+
+    Chosen by a linear probe on CIFAR-10 (12,000 to 15,000 labels, 5,000 validation images, one
+    seed) after 160 s of CPU time with NT-Xent on 2 cores; images a second of CPU time in brackets:
+    widths 32-64-128 .529 (417), 32-64-128-256 .531 (273), 32-64-256 .546 (261), 64-128-256 behind
+    a 4x4 stem .508 (308), and this one, 32-64-128 with 512, .554 (346).
 
     Args:
         channels: Channels of the images.
         size: Width of the images in pixels; sets the stem's stride (2 below 56, else 4).
-        widths: Channels of each stage; the last one is the dimension of the representation.
+        widths: Channels of each stage.
         depths: Residual blocks of each stage.
+        dim: Dimension of the representation.
     """
 
     def __init__(
@@ -53,8 +60,9 @@ class Compact(nn.Module):
         channels: int,
         size: int,
         *,
-        widths: Sequence[int] = (64, 128, 256, 512),
-        depths: Sequence[int] = (1, 1, 1, 1),
+        widths: Sequence[int] = (32, 64, 128),
+        depths: Sequence[int] = (1, 1, 1),
+        dim: int = 512,
     ) -> None:
         super().__init__()
         if len(widths) != len(depths) or not widths:
@@ -72,9 +80,12 @@ class Compact(nn.Module):
                 blocks.append(Residual(inputs, width, 2 if stage and not block else 1))
                 inputs = width
         self.blocks = nn.Sequential(*blocks)
-        self.dim = inputs
+        self.widen = nn.Sequential(
+            nn.Conv2d(inputs, dim, 1, bias=False), nn.BatchNorm2d(dim), nn.ReLU(inplace=True)
+        )
+        self.dim = dim
 
     def forward(self, x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch dim"]:
         """Return one vector an image."""
-        pooled: Tensor = self.blocks(self.stem(x)).mean((2, 3))
+        pooled: Tensor = self.widen(self.blocks(self.stem(x))).mean((2, 3))
         return pooled

@@ -109,17 +109,22 @@ def index(rows: Sequence[ObjectiveSpec]) -> Mapping[str, ObjectiveSpec]:
     return MappingProxyType(table)
 
 
+ALIASES = MappingProxyType({"simclr": "nt_xent", "spectral": "spectral_contrastive"})
+"""Names of methods for the objective that they are known by."""
+
+
 def names() -> tuple[str, ...]:
     """Return the names of all objectives, in the order of the table."""
     return tuple(TABLE)
 
 
 def get(name: str) -> ObjectiveSpec:
-    """Return the row of an objective.
+    """Return the row of an objective, by its name or by that of its method (`simclr`, `spectral`).
 
     Raises:
         ValueError: If there is none; the message has the nearest name.
     """
+    name = ALIASES.get(name, name)
     if name in TABLE:
         return TABLE[name]
     near = difflib.get_close_matches(name.lower(), TABLE, n=1, cutoff=0.5)
@@ -174,7 +179,7 @@ def _nt_xent_bounds(objective: NTXent, images: int) -> tuple[float, float]:
 
 
 NT_XENT = ObjectiveSpec(
-    name="simclr",
+    name="nt_xent",
     config=NTXent,
     symmetric=True,
     invariances=frozenset({"rotation", "dimension permutation", "row scaling"}),
@@ -207,7 +212,7 @@ NT_XENT = ObjectiveSpec(
 )
 
 SPECTRAL = ObjectiveSpec(
-    name="spectral",
+    name="spectral_contrastive",
     config=SpectralContrastive,
     symmetric=True,
     invariances=frozenset({"rotation", "dimension permutation", "row scaling"}),

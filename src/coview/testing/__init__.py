@@ -2,7 +2,7 @@
 
 >>> from coview.testing import check_objective
 >>> from coview.objectives import get
->>> check_objective(get("simclr"))
+>>> check_objective(get("nt_xent"))
 
 A check raises AssertionError with what it found. With pytest, `OBJECTIVE_CHECKS` gives one test a
 promise. `run_ranks` runs a function in several processes, and fails when one of them dies or hangs.

@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from coview.training.randomness import seed_all
 BatchT = TypeVar("BatchT")
 
 
+@runtime_checkable
 class Stateful(Protocol):
     """Anything that can be put into a checkpoint."""
 
@@ -95,6 +96,7 @@ class Seen:
     notes: dict[str, float] = field(default_factory=dict)
 
 
+@runtime_checkable
 class Observer(Protocol):
     """Looks at each step and changes nothing in the training."""
 

@@ -115,6 +115,8 @@ def _train(asked: Pretraining) -> Trained:
     console = Console(stderr=True)
     if first:
         console.print(_announcement(folder, settings, job, steps, precision), highlight=False)
+        for note in folder.read()["notes"]:
+            console.print(note, highlight=False)
     try:
         with Bar("pretraining", latest, done=job.state.step, console=console) as bar:
             run(

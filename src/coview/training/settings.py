@@ -27,7 +27,7 @@ class Pretraining:
     resume: bool = False
     """Go on from the last checkpoint in the run folder."""
 
-    objective: Named = "nt_xent"
+    objective: Named = "spectral_contrastive"
     """nt_xent, spectral_contrastive, vicreg or minc; parameters as in nt_xent:temperature=0.1."""
     views: Named = "auto"
     """simclr, byol, vicreg, simsiam or small; auto is small below 100 pixels, simclr above."""
@@ -35,7 +35,7 @@ class Pretraining:
     """compact, or a timm or torchvision model; auto is compact up to 96 pixels, else resnet18."""
     weights: Path | None = None
     """Start from these encoder weights (.safetensors or .pt): continued pretraining."""
-    projector: tuple[int, ...] = (1024, 1024, 128)
+    projector: tuple[int, ...] = (512, 128)
     """Output width of each layer of the projector."""
     projector_norm: bool = True
     """Batch norm in the projector's hidden layers."""

@@ -1,0 +1,239 @@
+"""Commands as a user meets them: a folder of pictures in, records and errors out."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import coview
+from coview.cli import main
+
+CLASSES = ("disc", "stripes")
+
+
+def picture(kind: int, rng: np.random.Generator) -> Image.Image:
+    """Draw a disc or stripes, at a random place and in a random colour."""
+    y, x = np.mgrid[:24, :24]
+    cy, cx = rng.integers(8, 16, 2)
+    mask = (y - cy) ** 2 + (x - cx) ** 2 < 40 if kind == 0 else (x + cx) % 6 < 3
+    colour, ground = rng.integers(0, 256, (2, 3))
+    noise = rng.integers(-20, 20, (24, 24, 3))
+    pixels = np.where(mask[..., None], colour, ground) + noise
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for kind, name in enumerate(CLASSES):
+        (root / name).mkdir()
+        for i in range(40):
+            picture(kind, rng).save(root / name / f"{i}.png")
+    return root
+
+
+QUICK = ("--steps", "4", "--batch-size", "16", "--projector", "16", "8", "--precision", "float32")
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "x"
+    main(["pretrain", str(folder), "--out", str(out), *QUICK])
+    return out
+
+
+def test_pretrain_leaves_a_judged_encoder_and_a_page(run: Path) -> None:
+    record = json.loads((run / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert record["data"]["images"] == 80
+    assert record["data"]["classes"] == list(CLASSES)
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    subjects = {result["subject"] for result in evaluation["results"]}
+    assert subjects == {"trained", "raw pixels", "untrained encoder"}
+    assert "<svg" in (run / "index.html").read_text()
+    assert (run / "pictures" / "atlas.npz").is_file()
+
+
+def test_the_test_split_is_never_trained_on(run: Path) -> None:
+    splits = json.loads((run / "splits.json").read_text())
+    record = json.loads((run / "run.json").read_text())
+    assert record["data"]["trained_on"] == len(splits["train"]) + len(splits["validation"])
+    assert not {*splits["train"], *splits["validation"]} & {*splits["test"]}
+
+
+def test_load_takes_bytes_and_floats_of_any_batch_size(run: Path) -> None:
+    encoder = coview.load(run)
+    pixels = torch.randint(0, 256, (5, 3, 24, 24), dtype=torch.uint8)
+    h = encoder(pixels)
+    torch.testing.assert_close(encoder(pixels / 255), h)
+    torch.testing.assert_close(encoder(pixels[:1]), h[:1])
+    assert not encoder.training
+
+
+def test_evaluate_with_a_table_of_labels(run: Path, folder: Path, tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+    rows = [f"{name},{'even' if int(Path(name).stem) % 2 else 'odd'}" for name in files]
+    table.write_text("\n".join(["file,label", *rows]))
+    judgement = coview.evaluate(run, folder, labels=table, draws=2)
+    assert judgement.classes == ("even", "odd")
+    main(["evaluate", str(run), "--labels", str(table), "--draws", "2"])
+
+
+def test_evaluate_a_module_on_train_and_test_arrays() -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 100, (60, 8, 8, 3), dtype=np.uint8)
+    labels = np.arange(60) % 2
+    pixels[labels == 1, :4] += 100
+    judgement = coview.evaluate(
+        torch.nn.Flatten(), train=(pixels[:40], labels[:40]), test=(pixels[40:], labels[40:])
+    )
+    assert judgement.split["test"] == 20
+    assert all(r.accuracy == 1 for r in judgement.results if r.subject == "raw pixels")
+
+
+def test_embed(run: Path, folder: Path, tmp_path: Path) -> None:
+    path = coview.embed(run, folder, tmp_path / "e.npz", neighbours=3)
+    arrays = np.load(path)
+    assert arrays["representation"].shape == (80, coview.load(run).dim)
+    assert set(arrays["label"]) == set(CLASSES)
+    assert arrays["neighbours"].shape == (80, 3)
+    assert all(
+        name not in near for name, near in zip(arrays["name"], arrays["neighbours"], strict=True)
+    )
+    unit = arrays["representation"] / np.linalg.norm(arrays["representation"], axis=1)[:, None]
+    similarity = unit @ unit.T
+    np.fill_diagonal(similarity, -1)
+    np.testing.assert_allclose(arrays["similarities"][:, 0], similarity.max(1), rtol=1e-4)
+
+
+def test_embed_parquet(run: Path, folder: Path, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = coview.embed(run, folder, tmp_path / "e.parquet")
+    table = parquet.read_table(path)
+    assert table.column_names == [
+        "name",
+        "representation",
+        "label",
+        "neighbours",
+        "similarities",
+    ]
+    assert table.num_rows == 80
+    with pytest.raises(FileExistsError, match="exists"):
+        coview.embed(run, folder, path)
+
+
+def test_continued_pretraining_is_judged_beside_its_start(
+    run: Path, folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "more"
+    weights = str(run / "encoder.safetensors")
+    main(["pretrain", str(folder), "--out", str(out), "--weights", weights, *QUICK])
+    results = json.loads((out / "evaluation.json").read_text())["results"]
+    assert "starting weights" in {result["subject"] for result in results}
+
+
+def test_unlabelled_images_give_a_page_without_judgement(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x"
+    main(["pretrain", str(folder / "disc"), "--out", str(out), *QUICK])
+    assert (out / "index.html").is_file()
+    assert not (out / "evaluation.json").exists()
+    with pytest.raises(SystemExit):
+        main(["evaluate", str(out)])
+
+
+def _text_named_png(root: Path) -> list[str]:
+    (root / "a.png").write_text("not a picture")
+    return [str(root)]
+
+
+def _differing_arrays(root: Path) -> list[str]:
+    for channels in (4, 5):
+        np.save(root / f"{channels}.npy", np.zeros((8, 8, channels), np.uint8))
+    return [str(root)]
+
+
+BAD: dict[str, tuple[Callable[[Path], list[str]], str]] = {
+    "wrong path": (lambda root: [str(root / "nowhere")], "nowhere"),
+    "empty folder": (lambda root: [str(root)], "no image"),
+    "text named png": (_text_named_png, "a.png"),
+    "channels differ": (_differing_arrays, "channels"),
+    "unknown objective": (lambda _: ["sample", "--objective", "nt_xnet"], "nt_xent"),
+    "unknown parameter": (lambda _: ["sample", "--objective", "nt_xent:heat=1"], "heat"),
+    "unknown views": (lambda _: ["sample", "--views", "simcrl"], "simclr"),
+    "unknown encoder": (lambda _: ["sample", "--encoder", "resnet81"], "resnet18"),
+    "zero epochs": (lambda _: ["sample", "--epochs", "0"], "epochs must be above 0"),
+    "missing weights": (lambda _: ["sample", "--weights", "none.pt"], "none.pt"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_exit_code_2(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, message = BAD[case]
+    source = tmp_path / "source"
+    source.mkdir()
+    with pytest.raises(SystemExit) as caught:
+        main(["pretrain", *arguments(source), "--out", str(tmp_path / "out")])
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["disc/0.png,a", "disc/999.png,b"], "999.png"),
+        (["disc/0.png,a", "disc/0.png,b"], "disc/0.png"),
+        (["disc/0.png,a"], "disc/1.png"),
+    ],
+    ids=["unknown", "duplicate", "missing"],
+)
+def test_bad_tables_name_the_file(
+    rows: list[str],
+    message: str,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text("\n".join(["file,label", *rows]))
+    with pytest.raises(SystemExit):
+        main(["pretrain", str(folder), "--labels", str(table), "--out", str(tmp_path / "x")])
+    assert message in capsys.readouterr().err
+
+
+def test_one_class_cannot_be_judged(run: Path, folder: Path, tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    files = [path.relative_to(folder).as_posix() for path in folder.rglob("*.png")]
+    table.write_text("\n".join(["file,label", *[f"{name},only" for name in files]]))
+    with pytest.raises(ValueError, match="one class, 'only'"):
+        coview.evaluate(run, folder, labels=table)
+
+
+def test_a_truncated_picture_is_skipped_and_named(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for i in range(24):
+        Image.open(folder / "disc" / f"{i}.png").save(source / f"{i}.jpg")
+    whole = (source / "7.jpg").read_bytes()
+    (source / "7.jpg").write_bytes(whole[: len(whole) // 2])
+    main(["pretrain", str(source), "--out", str(tmp_path / "x"), *QUICK])
+    assert "1 files could not be read" in capsys.readouterr().err
+    skipped = [json.loads(line) for line in (tmp_path / "x/skipped.jsonl").read_text().splitlines()]
+    assert [row["name"] for row in skipped] == ["7.jpg"]
+
+
+def test_doctor() -> None:
+    report = coview.doctor(speed=False)
+    assert report["packages"]["torch"] == torch.__version__.partition("+")[0]
+    assert report["precision"] in ("bfloat16", "float32")
