@@ -106,7 +106,7 @@ def train_lightly(
         started, taken, pace_from = time.monotonic(), 0, (0.0, 0)
         while steps is None or taken < steps:
             for batch in loader:
-                x0, x1 = batch[0]
+                x0, x1 = batch
                 loss = criterion(model(x0), model(x1))
                 loss.backward()
                 optimizer.step()

@@ -7,9 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from coview.checkup import doctor as doctor
     from coview.commands import page as page
     from coview.commands import pretrain as pretrain
-    from coview.checkup import doctor as doctor
     from coview.evaluation.embed import embed as embed
     from coview.evaluation.evaluate import evaluate as evaluate
     from coview.training.loading import load as load

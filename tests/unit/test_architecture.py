@@ -78,7 +78,10 @@ def test_only_ranks_speaks_to_other_processes() -> None:
 
 
 def test_importing_coview_imports_no_torch() -> None:
-    code = "import sys, coview, coview.cli; print([m for m in ('torch', 'timm', 'sklearn') if m in sys.modules])"
+    code = (
+        "import sys, coview, coview.cli; "
+        "print([m for m in ('torch', 'timm', 'sklearn') if m in sys.modules])"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 

@@ -94,7 +94,9 @@ def test_evaluate_a_module_on_train_and_test_arrays() -> None:
         torch.nn.Flatten(), train=(pixels[:40], labels[:40]), test=(pixels[40:], labels[40:])
     )
     assert judgement.split["test"] == 20
-    assert all(r.accuracy == 1 for r in judgement.results if r.subject == "raw pixels")
+    linear = [r for r in judgement.results if r.probe == "linear"]
+    assert {r.subject for r in linear} == {"trained", "raw pixels"}
+    assert all(r.accuracy == 1 for r in linear)
 
 
 def test_embed(run: Path, folder: Path, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_resnets_get_the_small_stem_below_100_pixels_only() -> None:
 
 
 def test_an_unknown_name_is_answered_with_near_ones() -> None:
-    with pytest.raises(ValueError, match="'resnet81' is neither.*did you mean .*resnet"):
+    with pytest.raises(ValueError, match=r"'resnet81' is neither.*did you mean .*resnet"):
         create("resnet81")
 
 

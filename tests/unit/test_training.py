@@ -192,7 +192,7 @@ def test_stop_by_a_signal_and_resume_equals_no_stop(images: np.ndarray, tmp_path
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             Interrupting.count += self.training
-            if Interrupting.count == 3:
+            if self.training and Interrupting.count == 3:
                 os.kill(os.getpid(), signal.SIGTERM)
             return super().forward(x)
 
@@ -214,7 +214,7 @@ def test_stop_by_a_signal_and_resume_equals_no_stop(images: np.ndarray, tmp_path
 def test_resume_refuses_other_settings_and_other_images(images: np.ndarray, tmp_path: Path) -> None:
     settings = quick(images, tmp_path / "run", encoder="compact")
     train(settings)
-    with pytest.raises(ValueError, match="seed: the run in .* has 0, not 5"):
+    with pytest.raises(ValueError, match=r"seed: the run in .* has 0, not 5"):
         train(replace(settings, resume=True, seed=5))
     with pytest.raises(ValueError, match="source: its images are not those"):
         train(replace(settings, resume=True, source=images[:30]))
@@ -240,7 +240,7 @@ def test_a_non_finite_loss_names_the_rows_and_keeps_the_last_good_checkpoint(
     backbone = nn.Sequential(Poisoned())
     with pytest.raises(NonFinite, match=rf"{dataset.names[17]}\b.*learning-rate") as caught:
         train(quick(poisoned, tmp_path / "run", encoder=backbone, steps=20))
-    assert "1 images" in str(caught.value)
+    assert "alone, 1 images have" in str(caught.value)
     kept = parameters(RunFolder(tmp_path / "run"))
     assert all(torch.isfinite(value).all() for value in kept.values())
     assert RunFolder(tmp_path / "run").read()["status"] == "stopped"
@@ -300,7 +300,7 @@ def test_minutes_become_steps_once(images: np.ndarray, tmp_path: Path) -> None:
 
 def test_an_existing_folder_is_never_overwritten(images: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="exists and is not empty.*--resume"):
+    with pytest.raises(FileExistsError, match=r"exists and is not empty.*--resume"):
         train(quick(images, tmp_path))
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
     with pytest.raises(OSError, match="out: cannot write"):
@@ -343,9 +343,10 @@ def test_the_loop_saves_at_the_start_and_at_the_end_only(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("objective", ["nt_xent", "spectral_contrastive", "vicreg", "minc"])
 def test_every_objective_trains(images: np.ndarray, tmp_path: Path, objective: str) -> None:
-    folder = train(quick(images, tmp_path / "run", objective=objective, steps=30)).folder
+    settings = quick(images, tmp_path / "run", objective=objective, steps=60, learning_rate=0.01)
+    folder = train(settings).folder
     losses = [json.loads(line)["loss"] for line in folder.metrics.read_text().splitlines()]
-    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+    assert np.mean(losses[-20:]) < np.mean(losses[:20])
 
 
 def test_per_view_statistics_differ_from_merged(images: np.ndarray, tmp_path: Path) -> None:

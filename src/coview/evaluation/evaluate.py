@@ -96,8 +96,20 @@ def evaluate(
         seed=seed,
     )
     if folder is not None:
-        folder.write(judgement.to_record() | {"images": dataset.name}, "evaluation.json")
+        about = {
+            "images": dataset.name,
+            "test_images_seen_in_training": _seen(folder, dataset, split),
+        }
+        folder.write(judgement.to_record() | about, "evaluation.json")
     return judgement
+
+
+def _seen(folder: RunFolder, dataset: Dataset, split: Splits) -> bool | None:
+    """Tell whether the encoder has seen the test images, without their labels; None if unknown."""
+    trained_on = folder.read()["data"]["fingerprint"]
+    if trained_on == fingerprint(dataset):
+        return True
+    return False if trained_on == fingerprint(dataset.subset(seen_in_training(split))) else None
 
 
 def _folder(subject: RunFolder | Path | str) -> RunFolder:

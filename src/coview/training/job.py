@@ -140,7 +140,7 @@ def build_job(fabric: Fabric, settings: Pretraining, dataset: Dataset, *, steps:
     objective_state = objective.init(learner.embedding_dim).to(fabric.device)
     parts: dict[str, Any] = {
         "learner": learner,
-        "optimizer": optimizer,
+        "optimizer": wrapped_optimizer,
         "objective": objective_state,
     }
     if target is not None:

@@ -132,14 +132,14 @@ class PretrainingStep:
                 target = self.target.network(views)[1]
         loss = self.objective(embeddings, self.objective_state, target=target, ranks=self.ranks)
         if not torch.isfinite(loss.total):
-            raise NonFinite(self._explain(batch, embeddings, "loss"))
+            raise NonFinite(self._explain(batch, views, "loss"))
         self.optimizer.zero_grad()
         self.fabric.backward(loss.total)
         norm = nn.utils.clip_grad_norm_(
             self.learner.parameters(), self.clip if self.clip else float("inf")
         )
         if not torch.isfinite(norm):
-            raise NonFinite(self._explain(batch, embeddings, "gradient"))
+            raise NonFinite(self._explain(batch, views, "gradient"))
         self.optimizer.step()
         self.objective.update(self.objective_state, [loss.statistics])
         if self.target is not None:
@@ -154,21 +154,27 @@ class PretrainingStep:
             representations=representations[0].detach(),
         )
 
-    def _explain(self, batch: Batch, embeddings: Tensor, what: str) -> str:
-        broken = ~torch.isfinite(embeddings).all(-1).all(0)
-        positions = batch.index[broken].tolist()
+    def _explain(self, batch: Batch, views: Views, what: str) -> str:
+        """Say which images are to blame: batch norm spreads one bad row over the whole batch."""
+        alone = torch.stack([self._is_finite(views[:, [row]]) for row in range(views.shape[1])])
+        positions = batch.index[~alone.to(batch.index.device)].tolist()
         if not positions:
-            which = "all embeddings of the batch are finite, so it arose in the objective"
+            which = "every image alone has finite embeddings, so it is the batch or the objective"
         elif len(positions) == len(batch.index):
-            which = "the embeddings of every image of the batch are not finite"
+            which = "so are the embeddings of every image alone: the weights have diverged"
         else:
             some = ", ".join(self.dataset.names[i] for i in positions[:8])
-            which = f"the embeddings of {len(positions)} images are not finite: {some}"
+            which = f"alone, {len(positions)} images have embeddings that are not finite: {some}"
         return (
             f"the {what} at step {self.state.step + 1} is not finite; {which}. The last checkpoint "
             "is from before. Try a lower --learning-rate, a longer --warmup, --precision float32, "
             "a larger temperature, or look at the images named here."
         )
+
+    @torch.no_grad()
+    def _is_finite(self, views: Views) -> Tensor:
+        with self.fabric.autocast():
+            return torch.isfinite(self.learner(views)[1]).all()
 
 
 def _floats(terms: Mapping[str, Tensor]) -> dict[str, float]:

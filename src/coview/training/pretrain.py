@@ -91,51 +91,23 @@ def _train(asked: Pretraining) -> Trained:
         trial = build_job(fabric, settings, training, steps=1000)
         steps = max(1, round(60 * (settings.minutes or 0) / seconds_per_step(trial)))
     job = build_job(fabric, settings, training, steps=steps)
-    latest = Latest()
-    first = fabric.is_global_zero
     monitor = Monitor(
-        folder=folder if first else None,
+        folder=folder if fabric.is_global_zero else None,
         every=max(1, steps // 100),
         knn=OnlineKNN.build(job.learner.encoder, dataset, splits, seed=settings.seed),
         knn_every=max(1, steps // 10),
         warmup_steps=round(settings.warmup * steps),
-        latest=latest,
+        latest=Latest(),
     )
     job.state.parts = {**job.state.parts, "monitor": monitor}
     if asked.resume:
-        _check_same_images(folder, training)
-        job.state.restore(folder.checkpoint)
-        if first:
-            folder.cut_metrics(job.state.step)
-            folder.update(status="running")
-    elif first:
+        _restore(folder, job, training)
+    elif fabric.is_global_zero:
         folder.create()
         _write_start(folder, settings, dataset, training, splits, job, steps, precision)
     fabric.barrier()
-    console = Console(stderr=True)
-    if first:
-        console.print(_announcement(folder, settings, job, steps, precision), highlight=False)
-        for note in folder.read()["notes"]:
-            console.print(note, highlight=False)
-    try:
-        with Bar("pretraining", latest, done=job.state.step, console=console) as bar:
-            run(
-                job.step,
-                job.state,
-                steps=steps,
-                batches=job.batches,
-                observers=(monitor, bar) if first else (monitor,),
-                checkpoint=folder.checkpoint,
-                checkpoint_seconds=settings.checkpoint_seconds,
-                seed=settings.seed,
-                rank=fabric.global_rank,
-            )
-    except (Stopped, RuntimeError) as error:
-        if first:
-            folder.update(status="stopped", reason=str(error))
-        error.add_note(f"the run is in {folder.path}; --resume goes on from its last checkpoint")
-        raise
-    if first:
+    _run(folder, settings, job, monitor, steps)
+    if fabric.is_global_zero:
         name = name_of_encoder(settings.encoder)
         save_encoder(job.learner.encoder, folder.encoder, backbone=name)
         folder.write_lines("skipped.jsonl", [skip._asdict() for skip in dataset.skipped])
@@ -146,8 +118,47 @@ def _train(asked: Pretraining) -> Trained:
         encoder=job.learner.encoder.eval(),
         dataset=dataset,
         splits=splits,
-        first=first,
+        first=fabric.is_global_zero,
     )
+
+
+def _restore(folder: RunFolder, job: Job, training: Dataset) -> None:
+    """Go back to the last checkpoint; there is none if the run was killed before its first step."""
+    recorded = folder.read()["data"]["fingerprint"]
+    if recorded != fingerprint(training):
+        raise ValueError(
+            f"source: its images are not those that the run in {folder.path} was started with"
+        )
+    if folder.checkpoint.is_file():
+        job.state.restore(folder.checkpoint)
+    if job.fabric.is_global_zero:
+        folder.cut_metrics(job.state.step)
+        folder.update(status="running")
+
+
+def _run(folder: RunFolder, settings: Pretraining, job: Job, monitor: Monitor, steps: int) -> None:
+    """Train to the end, with a progress bar on the first process."""
+    first = job.fabric.is_global_zero
+    console = Console(stderr=True, quiet=not first)
+    console.print(_announcement(folder, settings, job, steps), highlight=False)
+    try:
+        with Bar("pretraining", monitor.latest, done=job.state.step, console=console) as bar:
+            run(
+                job.step,
+                job.state,
+                steps=steps,
+                batches=job.batches,
+                observers=(monitor, bar),
+                checkpoint=folder.checkpoint,
+                checkpoint_seconds=settings.checkpoint_seconds,
+                seed=settings.seed,
+                rank=job.fabric.global_rank,
+            )
+    except (Stopped, RuntimeError) as error:
+        if first:
+            folder.update(status="stopped", reason=str(error))
+        error.add_note(f"the run is in {folder.path}; --resume goes on from its last checkpoint")
+        raise
 
 
 def default_folder(source: Any) -> Path:  # noqa: ANN401
@@ -290,14 +301,6 @@ def fingerprint(dataset: Dataset) -> str:
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
 
 
-def _check_same_images(folder: RunFolder, training: Dataset) -> None:
-    recorded = folder.read()["data"]["fingerprint"]
-    if recorded != fingerprint(training):
-        raise ValueError(
-            f"source: its images are not those that the run in {folder.path} was started with"
-        )
-
-
 def _write_start(
     folder: RunFolder,
     settings: Pretraining,
@@ -308,6 +311,10 @@ def _write_start(
     steps: int,
     precision: str,
 ) -> None:
+    folder.write_lines("skipped.jsonl", [skip._asdict() for skip in dataset.skipped])
+    if splits is not None:
+        folder.write({k: v.tolist() for k, v in splits._asdict().items()}, "splits.json")
+    _write_views(folder, job, training, settings.seed)
     encoder = job.learner.encoder
     folder.write(
         {
@@ -343,10 +350,6 @@ def _write_start(
             "notes": _notes(settings, dataset, job, splits),
         }
     )
-    folder.write_lines("skipped.jsonl", [skip._asdict() for skip in dataset.skipped])
-    if splits is not None:
-        folder.write({k: v.tolist() for k, v in splits._asdict().items()}, "splits.json")
-    _write_views(folder, job, training, settings.seed)
 
 
 def _notes(settings: Pretraining, dataset: Dataset, job: Job, splits: Splits | None) -> list[str]:
@@ -378,13 +381,12 @@ def _write_views(folder: RunFolder, job: Job, training: Dataset, seed: int) -> N
     )
 
 
-def _announcement(
-    folder: RunFolder, settings: Pretraining, job: Job, steps: int, precision: str
-) -> str:
-    dataset = job.dataset
-    return (
+def _announcement(folder: RunFolder, settings: Pretraining, job: Job, steps: int) -> str:
+    dataset, record = job.dataset, folder.read()
+    about = (
         f"{len(dataset):,} images of {dataset.channels} x {dataset.size} x {dataset.size}, "
         f"{name_of_encoder(settings.encoder)} ({job.learner.encoder.dim} dimensions), "
         f"{job.objective!r}, views {job.policy.name}, batch {job.batch_size}, {steps:,} steps, "
-        f"{precision} on {job.fabric.device.type} -> {folder.path}"
+        f"{record['precision']} on {job.fabric.device.type} -> {folder.path}"
     )
+    return "\n".join([about, *record["notes"]])
