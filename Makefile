@@ -39,7 +39,8 @@ lint: $(VENV)/installed  ## format, lint, types
 examples: $(VENV)/installed  ## the commands and the code that the README shows
 	$(BIN)/python scripts/run_examples.py README.md
 
-bench: $(VENV)/installed  ## the benchmarks, about an hour and a half on 2 cores
+bench: $(VENV)/installed  ## the benchmarks, about 80 minutes on 2 cores
+	@test -n "$(CIFAR10)" || { echo "make bench CIFAR10=FILE.npz (x_train, y_train, x_test, y_test)"; exit 1; }
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	$(BIN)/python benchmarks/sample_folds.py
 	$(BIN)/python benchmarks/cifar10.py $(CIFAR10)

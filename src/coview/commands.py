@@ -1,5 +1,6 @@
 """What a user can do: each once as a function and as a command of the same name."""
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,9 +40,14 @@ def pretrain(source: Any, **settings: Any) -> "RunFolder":  # noqa: ANN401
     trained = train(asked)
     if trained.first:
         if trained.splits is not None and asked.evaluate:
-            evaluate(
-                trained.folder, trained.dataset, splits=trained.splits, encoder=trained.encoder
-            )
+            try:
+                evaluate(
+                    trained.folder, trained.dataset, splits=trained.splits, encoder=trained.encoder
+                )
+            except (
+                ValueError
+            ) as error:  # too few labelled images: the encoder is there all the same
+                warnings.warn(f"not judged: {error}", RuntimeWarning, stacklevel=2)
         write_atlas(
             trained.folder, trained.encoder, trained.dataset, trained.splits, seed=asked.seed
         )

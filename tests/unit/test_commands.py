@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 import coview
+import coview.data
 from coview.cli import main
 
 CLASSES = ("disc", "stripes")
@@ -239,3 +240,47 @@ def test_doctor() -> None:
     report = coview.doctor(speed=False)
     assert report["packages"]["torch"] == torch.__version__.partition("+")[0]
     assert report["precision"] in ("bfloat16", "float32")
+
+
+def test_a_tiny_labelled_folder_still_gets_its_encoder_and_page(
+    folder: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    for name in CLASSES:
+        (source / name).mkdir(parents=True)
+        for i in range(4):
+            Image.open(folder / name / f"{i}.png").save(source / name / f"{i}.png")
+    with pytest.warns(Warning, match=r"not judged|held out"):
+        main(["pretrain", str(source), "--out", str(tmp_path / "x"), *QUICK])
+    assert (tmp_path / "x" / "index.html").is_file()
+    assert coview.load(tmp_path / "x").dim > 0
+
+
+def test_the_page_says_when_test_images_were_seen(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x"
+    main(["pretrain", str(folder), "--labels", "none", "--out", str(out), *QUICK])
+    table = tmp_path / "labels.csv"
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+    table.write_text("\n".join(["file,label", *[f"{f},{f.split('/')[0]}" for f in files]]))
+    main(["evaluate", str(out), "--labels", str(table), "--draws", "2"])
+    assert json.loads((out / "evaluation.json").read_text())["test_images_seen_in_training"]
+    assert "seen in pretraining, without their labels" in (out / "index.html").read_text()
+
+
+def test_groups_are_not_claimed_for_a_split_that_divides_them(run: Path, folder: Path) -> None:
+    groups = np.arange(80) // 8
+    judgement = coview.evaluate(run, folder, groups=groups, draws=2)
+    assert judgement.split["disjoint_by"] == "group"
+    splits = json.loads((run / "splits.json").read_text())
+    held = coview.data.Splits(**{name: np.asarray(rows) for name, rows in splits.items()})
+    judgement = coview.evaluate(run, folder, groups=groups, splits=held, draws=2)
+    assert judgement.split["disjoint_by"] is None
+
+
+def test_evaluate_knows_the_table_that_the_run_was_given(folder: Path, tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+    table.write_text("\n".join(["file,label", *[f"{f},k{i % 2}" for i, f in enumerate(files)]]))
+    out = tmp_path / "x"
+    main(["pretrain", str(folder), "--labels", str(table), "--out", str(out), *QUICK])
+    assert coview.evaluate(out, draws=2).classes == ("k0", "k1")

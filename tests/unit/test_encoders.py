@@ -74,8 +74,8 @@ def test_preprocessing_is_inside() -> None:
     torch.testing.assert_close(encoder(pixels), expected)
     torch.testing.assert_close(encoder(pixels / 255), expected)
     assert encoder(torch.zeros(1, 3, 50, 40)).shape == (1, 3 * 32 * 32)
-    with pytest.raises(ValueError, match="images have 1 channels, the encoder 3"):
-        encoder(torch.zeros(2, 1, 32, 32))
+    with pytest.raises(ValueError, match="images have 2 channels, the encoder 3"):
+        encoder(torch.zeros(2, 2, 32, 32))
 
 
 def test_any_batch_size_gives_the_same_representations() -> None:

@@ -231,15 +231,16 @@ class Poisoned(Tiny):
         return super().forward(x) / torch.where(flat, 0.0, 1.0)[:, None, None, None] * 1.0
 
 
+@pytest.mark.parametrize("statistics", ["merged", "per-view"])
 def test_a_non_finite_loss_names_the_rows_and_keeps_the_last_good_checkpoint(
-    images: np.ndarray, tmp_path: Path
+    images: np.ndarray, tmp_path: Path, statistics: str
 ) -> None:
     poisoned = images.copy()
     poisoned[17] = 0
     dataset = data.open(poisoned)
     backbone = nn.Sequential(Poisoned())
     with pytest.raises(NonFinite, match=rf"{dataset.names[17]}\b.*learning-rate") as caught:
-        train(quick(poisoned, tmp_path / "run", encoder=backbone, steps=20))
+        train(quick(poisoned, tmp_path / "run", encoder=backbone, steps=20, statistics=statistics))
     assert "alone, 1 images have" in str(caught.value)
     kept = parameters(RunFolder(tmp_path / "run"))
     assert all(torch.isfinite(value).all() for value in kept.values())
@@ -363,3 +364,36 @@ def test_per_view_statistics_differ_from_merged(images: np.ndarray, tmp_path: Pa
             for kind in ("merged", "per-view")
         ]
     assert not same(*runs)
+
+
+def test_a_module_given_in_evaluation_mode_is_trained_in_training_mode(
+    images: np.ndarray, tmp_path: Path
+) -> None:
+    module = Compact(3, 12, widths=(8,), depths=(1,), dim=8)
+    runs = [
+        train(quick(images, tmp_path / str(mode), encoder=module.train(mode))).folder
+        for mode in (True, False)
+    ]
+    assert same(*runs)
+
+
+def test_resume_of_a_run_killed_before_it_wrote_what_it_is(
+    images: np.ndarray, tmp_path: Path
+) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "splits.json").write_text("{")
+    folder = train(quick(images, tmp_path / "run", resume=True)).folder
+    assert folder.read()["status"] == "finished"
+
+
+def test_any_failure_is_recorded_as_a_stop(images: np.ndarray, tmp_path: Path) -> None:
+    class Failing(Tiny):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if self.training:
+                raise OSError("no space left")
+            return super().forward(x)
+
+    with pytest.raises(OSError, match="no space left") as caught:
+        train(quick(images, tmp_path / "run", encoder=Failing()))
+    assert "--resume goes on" in caught.value.__notes__[0]
+    assert RunFolder(tmp_path / "run").read()["status"] == "stopped"

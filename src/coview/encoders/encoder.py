@@ -55,9 +55,13 @@ class Encoder(nn.Module):
     def preprocess(self, images: AnyImages) -> Float[Tensor, "batch channel size size"]:
         """Scale to [0, 1], resize to the training size and normalise each channel.
 
+        Grey images are repeated for an encoder of colour images.
+
         Raises:
             ValueError: If the number of channels is not the encoder's.
         """
+        if images.shape[1] == 1 and self.channels == 3:
+            images = images.expand(-1, 3, -1, -1)
         if images.shape[1] != self.channels:
             raise ValueError(f"images have {images.shape[1]} channels, the encoder {self.channels}")
         x = images.to(self.mean.dtype)

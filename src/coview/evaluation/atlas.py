@@ -17,6 +17,7 @@ from coview.training.run_folder import RunFolder
 
 _IMAGES = 600
 _QUERIES = 8
+_FEWEST = 20
 _NEIGHBOURS = 6
 _THUMBNAIL = 48
 
@@ -30,10 +31,11 @@ def write_atlas(
         folder: Where `pictures/atlas.npz` goes.
         encoder: Images to representations.
         dataset: The images.
-        splits: With splits the test images are shown, else any; at most 600.
+        splits: With at least 20 test images these are shown, else any; at most 600.
         seed: Of which images are shown.
     """
-    pool = np.arange(len(dataset)) if splits is None else splits.test
+    few = splits is None or len(splits.test) < _FEWEST
+    pool = np.arange(len(dataset)) if splits is None or few else splits.test
     shown = generator(seed, "atlas").permutation(pool)[:_IMAGES]
     h = extract(encoder, dataset, shown)
     unit = functional.normalize(h - h.mean(0), dim=1)

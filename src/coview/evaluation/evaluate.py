@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Int64
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
@@ -90,7 +91,7 @@ def evaluate(
         split,
         classes=dataset.classes,
         groups=dataset.groups,
-        disjoint_by=None if dataset.groups is None else _group_word(dataset),
+        disjoint_by=_disjoint_by(dataset, split),
         labels_per_class=labels_per_class,
         draws=draws,
         seed=seed,
@@ -104,19 +105,41 @@ def evaluate(
     return judgement
 
 
+def _divided(groups: Int64[np.ndarray, " images"], split: Splits) -> bool:
+    """Tell whether a group lies in more than one part of a split."""
+    parts = [set(groups[part].tolist()) for part in split]
+    return len(set().union(*parts)) < sum(map(len, parts))
+
+
 def _seen(folder: RunFolder, dataset: Dataset, split: Splits) -> bool | None:
     """Tell whether the encoder has seen the test images, without their labels; None if unknown."""
     trained_on = folder.read()["data"]["fingerprint"]
-    if trained_on == fingerprint(dataset):
-        return True
-    return False if trained_on == fingerprint(dataset.subset(seen_in_training(split))) else None
+    held = _recorded_splits(folder, dataset) or split
+    if trained_on == fingerprint(dataset.subset(seen_in_training(held))):
+        return bool(np.isin(split.test, seen_in_training(held)).any())
+    return True if trained_on == fingerprint(dataset) else None
+
+
+def _recorded_splits(folder: RunFolder, dataset: Dataset) -> Splits | None:
+    """Return the splits of the run, if these are its images."""
+    if not (folder.path / "splits.json").is_file():
+        return None
+    recorded = folder.read("splits.json")
+    held = Splits(**{name: np.asarray(recorded[name], np.int64) for name in Splits._fields})
+    if len(dataset) != sum(map(len, held)):
+        return None
+    same = fingerprint(dataset.subset(seen_in_training(held)))
+    return held if same == folder.read()["data"]["fingerprint"] else None
 
 
 def _folder(subject: RunFolder | Path | str) -> RunFolder:
     return subject if isinstance(subject, RunFolder) else RunFolder.open(subject)
 
 
-def _group_word(dataset: Dataset) -> str:
+def _disjoint_by(dataset: Dataset, split: Splits) -> str | None:
+    """Return what the groups are called that no two parts share; None if there are none."""
+    if dataset.groups is None or _divided(dataset.groups, split):
+        return None
     return "signer" if dataset.name == "sample" else "group"
 
 
@@ -171,12 +194,15 @@ def _images(
     if train is not None:
         if source is not None or splits is not None:
             raise ValueError("give train and test, or source and splits, not both")
-        return _joined(data.open(train, size=size), data.open(test, size=size), seed)
+        scaling = {} if folder is None else folder.read()["data"]
+        first = _opened(train, size, scaling.get("scaling"))
+        return _joined(first, _opened(test, first.size, first.scaling), seed)
     record = {} if folder is None else folder.read()
     if source is None:
         source = record.get("config", {}).get("source")
         if not isinstance(source, str) or not (source == "sample" or Path(source).exists()):
             raise ValueError(f"source: the images of the run ({source}) are not at hand; give them")
+        labels = _known_labels(record, labels)
     dataset = source
     if not isinstance(source, Dataset):
         dataset = data.open(
@@ -185,17 +211,27 @@ def _images(
             labels=labels,
             groups=groups,
             missing_labels="unlabelled",
+            max_broken=record.get("config", {}).get("max_broken", 0.05),
             scaling=record.get("data", {}).get("scaling"),
         )
-    if splits is None and folder is not None and (folder.path / "splits.json").is_file():
-        recorded = folder.read("splits.json")
-        held = Splits(**{name: np.asarray(recorded[name], np.int64) for name in Splits._fields})
-        same = len(dataset) == sum(map(len, held)) and (
-            fingerprint(dataset.subset(seen_in_training(held))) == record["data"]["fingerprint"]
-        )
-        splits = held if same else None
+    if splits is None and folder is not None:
+        held = _recorded_splits(folder, dataset)
+        whole = held is None or dataset.groups is None or not _divided(dataset.groups, held)
+        splits = held if whole else None
     check_labels(dataset.labels, dataset.classes, "data")
     return dataset, data.split(dataset, HELD_OUT, seed=seed) if splits is None else splits
+
+
+def _known_labels(record: dict[str, Any], labels: Any) -> Any:  # noqa: ANN401
+    """Return the table of labels that the run was given, if no other is asked for."""
+    known = record["config"]["labels"]
+    if isinstance(labels, str) and labels == "auto" and isinstance(known, str):
+        return known if Path(known).is_file() else labels
+    return labels
+
+
+def _opened(source: Any, size: int | None, scaling: Any) -> Dataset:  # noqa: ANN401
+    return source if isinstance(source, Dataset) else data.open(source, size=size, scaling=scaling)
 
 
 def _joined(train: Dataset, test: Dataset, seed: int) -> tuple[Dataset, Splits]:
@@ -210,7 +246,7 @@ def _joined(train: Dataset, test: Dataset, seed: int) -> tuple[Dataset, Splits]:
             f"train has images of {tuple(everything[0].shape[1:])}, "
             f"test of {tuple(everything[1].shape[1:])}"
         )
-    names = np.asarray(train.classes)[np.concatenate([train.labels, test.labels])]
+    names = np.asarray([*train.classes, ""])[np.concatenate([train.labels, test.labels])]
     dataset = data.open((torch.cat(everything), names), layout="NCHW")
     inner = data.split(train, (0.75, 0.25, 0.0), seed=seed)
     held = np.arange(len(train), len(train) + len(test))

@@ -52,7 +52,7 @@ class Records:
     @property
     def classes(self) -> list[str]:
         """Class names, empty without labels."""
-        found = (self.evaluation or {}).get("classes") or self.run.get("data", {}).get("classes")
+        found = self.run.get("data", {}).get("classes") or (self.evaluation or {}).get("classes")
         return [str(name) for name in found or []]
 
 

@@ -60,6 +60,8 @@ def _judged(evaluation: Json) -> Headline:
     unit = f"{row['n']} test images"
     if split.get("disjoint_by"):
         unit += f" of {split['disjoint_by']}s that the probes never saw"
+    if evaluation.get("test_images_seen_in_training"):
+        unit += " (seen in pretraining, without their labels)"
     lead = (
         f"Accuracy on {unit}; chance is {per_cent(1 / max(len(evaluation['classes']), 1))}. "
         "Brackets are 95 % intervals over draws of labels and test images"

@@ -181,7 +181,7 @@ def _build_learner(settings: Pretraining, dataset: Dataset) -> Learner:
     encoder = build_encoder(settings, dataset)
     with isolated(settings.seed, "projector"):
         projector = Projector(encoder.dim, settings.projector, norm=settings.projector_norm)
-    return Learner(encoder, projector, per_view=settings.statistics == "per-view")
+    return Learner(encoder, projector, per_view=settings.statistics == "per-view").train()
 
 
 def check_views(policy: Policy, objective: Objective) -> None:
@@ -203,11 +203,12 @@ def check_views(policy: Policy, objective: Objective) -> None:
 
 
 def seconds_per_step(job: Job, *, warm: int = 3, timed: int = 10) -> float:
-    """Measure the median time of a step by taking some; the job is spent afterwards."""
+    """Measure the median time of a step, images included, by taking some; the job is spent."""
     times = []
+    started = time.perf_counter()
     for batch in islice(job.batches(0), warm + timed):
-        started = time.perf_counter()
         job.step(batch)
-        times.append(time.perf_counter() - started)
         job.state.step += 1
+        times.append(time.perf_counter() - started)
+        started = time.perf_counter()
     return float(np.median(times[warm:]))

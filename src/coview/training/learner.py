@@ -151,7 +151,7 @@ class PretrainingStep:
             learning_rate=rate,
             epoch=(self.state.step + 1) * images / len(self.dataset),
             images=images,
-            representations=representations[0].detach(),
+            representations=self.ranks.gather(representations[0].detach().contiguous()),
         )
 
     def _explain(self, batch: Batch, views: Views, what: str) -> str:
@@ -173,8 +173,8 @@ class PretrainingStep:
 
     @torch.no_grad()
     def _is_finite(self, views: Views) -> Tensor:
-        with self.fabric.autocast():
-            return torch.isfinite(self.learner(views)[1]).all()
+        with self.fabric.autocast():  # twice: batch norm needs two rows
+            return torch.isfinite(self.learner(views.expand(-1, 2, -1, -1, -1))[1]).all()
 
 
 def _floats(terms: Mapping[str, Tensor]) -> dict[str, float]:

@@ -142,6 +142,7 @@ def run(
     checkpoint_seconds: float = 60.0,
     seed: int = 0,
     rank: int = 0,
+    agree: Callable[[bool], bool] = bool,
 ) -> None:
     """Train until `steps` steps have been taken, starting from where the state is.
 
@@ -156,6 +157,7 @@ def run(
         checkpoint_seconds: Time between checkpoints.
         seed: Global generators are seeded from it and the step number before each step.
         rank: Only rank 0 writes.
+        agree: From this process's wish to stop to whether any process has it.
 
     Raises:
         Stopped: After a signal, or from an observer.
@@ -184,8 +186,9 @@ def run(
                     break
                 if time.monotonic() - last >= checkpoint_seconds:
                     save()
-                if signals.wish is not None:
-                    raise Stopped(f"stopped by {signals.wish} after step {state.step} of {steps}")
+                if agree(signals.wish is not None):
+                    why = signals.wish or "a signal to another process"
+                    raise Stopped(f"stopped by {why} after step {state.step} of {steps}")
         except Stopped:
             save()
             raise

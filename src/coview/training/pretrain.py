@@ -5,6 +5,7 @@ objective, update) → `loop.run` (order, checkpoints) → observers. The formul
 in `coview.objectives`, one file a family; `coview.objectives.table` lists them.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -24,11 +25,12 @@ from coview.data import Dataset, Splits
 from coview.encoders import Encoder
 from coview.probes import knn_predict
 from coview.random import generator
+from coview.ranks import Ranks
 from coview.training.devices import start
 from coview.training.features import extract
 from coview.training.job import Job, build_job, name_of_encoder, seconds_per_step
 from coview.training.loading import save_encoder
-from coview.training.loop import Stopped, run
+from coview.training.loop import run
 from coview.training.observers import Bar, Latest, Monitor
 from coview.training.randomness import isolated
 from coview.training.run_folder import FORMAT, RunFolder, command_line, environment, now
@@ -72,9 +74,10 @@ def train(asked: Pretraining) -> Trained:
 
 def _train(asked: Pretraining) -> Trained:
     folder = RunFolder(asked.out or default_folder(asked.source))
-    settings = _recorded(asked, folder) if asked.resume else asked
     if not asked.resume:
         folder.check_free()
+    asked = replace(asked, resume=asked.resume and not folder.is_empty_start())
+    settings = _recorded(asked, folder) if asked.resume else asked
     fabric, precision = start(
         accelerator=settings.accelerator,
         devices=settings.devices,
@@ -90,6 +93,7 @@ def _train(asked: Pretraining) -> Trained:
     if steps is None:
         trial = build_job(fabric, settings, training, steps=1000)
         steps = max(1, round(60 * (settings.minutes or 0) / seconds_per_step(trial)))
+        steps = fabric.broadcast(steps)
     job = build_job(fabric, settings, training, steps=steps)
     monitor = Monitor(
         folder=folder if fabric.is_global_zero else None,
@@ -153,12 +157,19 @@ def _run(folder: RunFolder, settings: Pretraining, job: Job, monitor: Monitor, s
                 checkpoint_seconds=settings.checkpoint_seconds,
                 seed=settings.seed,
                 rank=job.fabric.global_rank,
+                agree=lambda wish: _any_process(wish, job.fabric.device),
             )
-    except (Stopped, RuntimeError) as error:
+    except (Exception, KeyboardInterrupt) as error:
         if first:
-            folder.update(status="stopped", reason=str(error))
+            with contextlib.suppress(OSError):
+                folder.update(status="stopped", reason=str(error) or type(error).__name__)
         error.add_note(f"the run is in {folder.path}; --resume goes on from its last checkpoint")
         raise
+
+
+def _any_process(wish: bool, device: torch.device) -> bool:
+    """Tell whether any process has a wish: all must stop after the same step."""
+    return bool(Ranks.current().sum(torch.tensor(float(wish), device=device)))
 
 
 def default_folder(source: Any) -> Path:  # noqa: ANN401
@@ -187,7 +198,11 @@ def splits_of(dataset: Dataset, *, seed: int) -> Splits | None:
     labels = dataset.labels
     if labels is None or len(np.unique(labels[labels >= 0])) < 2:
         return None
-    return data.split(dataset, HELD_OUT, seed=seed)
+    try:
+        return data.split(dataset, HELD_OUT, seed=seed)
+    except ValueError as error:  # labels only judge: too few of them must not stop a training
+        warnings.warn(f"nothing is held out to judge by: {error}", RuntimeWarning, stacklevel=2)
+        return None
 
 
 def seen_in_training(splits: Splits) -> Int64[np.ndarray, " images"]:
@@ -269,7 +284,6 @@ def _recorded(asked: Pretraining, folder: RunFolder) -> Pretraining:
     now_asked = asked.record()
     free = {
         "source",
-        "labels",
         "workers",
         "devices",
         "nodes",
@@ -287,8 +301,8 @@ def _recorded(asked: Pretraining, folder: RunFolder) -> Pretraining:
         name = field.name
         if name in recorded and name not in free:
             value = getattr(asked, name)
-            is_object = name in ("encoder", "objective", "views") and not isinstance(value, str)
-            if not is_object:
+            objects = ("encoder", "objective", "views", "labels")
+            if name not in objects or value is None or isinstance(value, str | Path):
                 taken[name] = recorded[name]
     taken["projector"] = tuple(recorded["projector"])
     taken["weights"] = None if recorded["weights"] is None else Path(recorded["weights"])
@@ -298,7 +312,10 @@ def _recorded(asked: Pretraining, folder: RunFolder) -> Pretraining:
 def fingerprint(dataset: Dataset) -> str:
     """Return a short hash of which images a dataset holds and in what order."""
     about = [dataset.size, dataset.channels, list(dataset.names)]
-    return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps(about).encode())
+    some = np.linspace(0, len(dataset) - 1, min(64, len(dataset))).astype(np.int64)
+    digest.update(dataset.fetch(some).cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _write_start(
@@ -362,9 +379,7 @@ def _notes(settings: Pretraining, dataset: Dataset, job: Job, splits: Splits | N
     if dataset.skipped:
         notes.append(f"{len(dataset.skipped)} files could not be read; see skipped.jsonl.")
     if splits is not None:
-        notes.append(
-            f"{len(splits.test)} labelled images were held out as test split and not trained on."
-        )
+        notes.append(f"{len(splits.test)} images were held out as test split and not trained on.")
     return notes
 
 

@@ -32,6 +32,13 @@ class RunFolder:
         self.encoder = self.path / "encoder.safetensors"
         self.metrics = self.path / "metrics.jsonl"
 
+    def is_empty_start(self) -> bool:
+        """Tell whether a run was killed here before it had written what it is."""
+        ours = {"checkpoints", "pictures", "skipped.jsonl", "splits.json", "run.json.part"}
+        if not self.path.is_dir() or not (self.path / "checkpoints").is_dir():
+            return False
+        return {entry.name for entry in self.path.iterdir()} <= ours
+
     def check_free(self) -> None:
         """Check that there is nothing in the folder yet.
 
