@@ -44,9 +44,7 @@ def pretrain(source: Any, **settings: Any) -> "RunFolder":  # noqa: ANN401
                 evaluate(
                     trained.folder, trained.dataset, splits=trained.splits, encoder=trained.encoder
                 )
-            except (
-                ValueError
-            ) as error:  # too few labelled images: the encoder is there all the same
+            except ValueError as error:  # too few labels: the encoder is there all the same
                 warnings.warn(f"not judged: {error}", RuntimeWarning, stacklevel=2)
         write_atlas(
             trained.folder, trained.encoder, trained.dataset, trained.splits, seed=asked.seed

@@ -242,6 +242,7 @@ def test_doctor() -> None:
     assert report["precision"] in ("bfloat16", "float32")
 
 
+@pytest.mark.filterwarnings("ignore:batch_size 16 is shrunk")
 def test_a_tiny_labelled_folder_still_gets_its_encoder_and_page(
     folder: Path, tmp_path: Path
 ) -> None:
