@@ -139,6 +139,34 @@ def features(encoder: Encoder, dataset: Dataset, splits: Splits) -> Features:
     )
 
 
+def judgement_of(
+    work: Path, dataset: Dataset, splits: Splits, seen: Dataset, seed: int
+) -> dict[str, Any]:
+    """Judge ours beside lightly's; with seed 0 also beside raw pixels and an untrained encoder."""
+    file = work / f"judgement-{seed}.json"
+    if file.is_file():
+        record: dict[str, Any] = json.loads(file.read_text())
+        return record
+    encoder = load_encoder(work / f"ours-{seed}")
+    peer = load_encoder(work / f"lightly-{seed}.safetensors")
+    subjects = {
+        "trained": features(encoder, dataset, splits),
+        "lightly": features(peer, dataset, splits),
+    }
+    if seed == 0:
+        fresh = untrained(encoder, "compact", seen, seed=seed)
+        subjects["untrained encoder"] = features(fresh, dataset, splits)
+        parts = [raw_pixels(dataset, part) for part in splits]
+        subjects["raw pixels"] = Features(train=parts[0], validation=parts[1], test=parts[2])
+    if dataset.labels is None:
+        raise ValueError("the file has no labels")
+    record = judge(
+        subjects, dataset.labels, splits, classes=dataset.classes, draws=5, seed=seed
+    ).to_record()
+    file.write_text(json.dumps(record))
+    return record
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
@@ -150,7 +178,7 @@ def main() -> None:
     seen = replace(dataset.subset(np.arange(50_000)), labels=None)
     steps: int | None = None
     peer_steps: int | None = None
-    runs, judgements = [], []
+    runs = []
     with alone():
         for seed in asked.seeds:
             ours, peer = asked.work / f"ours-{seed}", asked.work / f"lightly-{seed}.safetensors"
@@ -169,26 +197,7 @@ def main() -> None:
                     "load_before": before,
                 }
             )
-        for seed in asked.seeds:
-            encoder = load_encoder(asked.work / f"ours-{seed}")
-            subjects = {
-                "trained": features(encoder, dataset, splits),
-                "lightly": features(
-                    load_encoder(asked.work / f"lightly-{seed}.safetensors"), dataset, splits
-                ),
-            }
-            if seed == asked.seeds[0]:
-                fresh = untrained(encoder, "compact", seen, seed=seed)
-                subjects["untrained encoder"] = features(fresh, dataset, splits)
-                parts = [raw_pixels(dataset, part) for part in splits]
-                subjects["raw pixels"] = Features(
-                    train=parts[0], validation=parts[1], test=parts[2]
-                )
-            assert dataset.labels is not None
-            judgement = judge(
-                subjects, dataset.labels, splits, classes=dataset.classes, draws=5, seed=seed
-            )
-            judgements.append(judgement.to_record())
+        judgements = [judgement_of(asked.work, dataset, splits, seen, seed) for seed in asked.seeds]
     result = {
         "benchmark": "cifar10",
         "minutes": asked.minutes,
