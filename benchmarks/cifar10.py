@@ -140,7 +140,12 @@ def features(encoder: Encoder, dataset: Dataset, splits: Splits) -> Features:
 
 
 def judgement_of(
-    work: Path, dataset: Dataset, splits: Splits, seen: Dataset, seed: int
+    work: Path,
+    dataset: Dataset,
+    splits: Splits,
+    seen: Dataset,
+    seed: int,
+    labels_per_class: list[Any],
 ) -> dict[str, Any]:
     """Judge ours beside lightly's; with seed 0 also beside raw pixels and an untrained encoder."""
     file = work / f"judgement-{seed}.json"
@@ -161,7 +166,13 @@ def judgement_of(
     if dataset.labels is None:
         raise ValueError("the file has no labels")
     record = judge(
-        subjects, dataset.labels, splits, classes=dataset.classes, draws=5, seed=seed
+        subjects,
+        dataset.labels,
+        splits,
+        classes=dataset.classes,
+        labels_per_class=labels_per_class,
+        draws=5,
+        seed=seed,
     ).to_record()
     file.write_text(json.dumps(record))
     return record
@@ -173,7 +184,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--work", type=Path, default=Path("runs/cifar10"))
+    parser.add_argument("--labels", nargs="+", default=["10", "100", "all"], help="a class")
     asked = parser.parse_args()
+    counts = [count if count == "all" else int(count) for count in asked.labels]
     dataset, splits = open_cifar(asked.file)
     seen = replace(dataset.subset(np.arange(50_000)), labels=None)
     steps: int | None = None
@@ -197,7 +210,9 @@ def main() -> None:
                     "load_before": before,
                 }
             )
-        judgements = [judgement_of(asked.work, dataset, splits, seen, seed) for seed in asked.seeds]
+        judgements = [
+            judgement_of(asked.work, dataset, splits, seen, seed, counts) for seed in asked.seeds
+        ]
     result = {
         "benchmark": "cifar10",
         "minutes": asked.minutes,
