@@ -24,7 +24,7 @@ $(VENV)/installed: pyproject.toml
 
 demo: $(VENV)/installed  ## pretrain on the embedded photographs, judge, write the page
 	@if [ -e $(OUT) ]; then echo "$(OUT) exists: make demo OUT=runs/another"; exit 1; fi
-	$(BIN)/coview pretrain sample --minutes 1.3 --out $(OUT)
+	$(BIN)/coview pretrain sample --minutes 1.2 --out $(OUT)
 	@echo "open $(OUT)/index.html"
 
 test: $(VENV)/installed  ## all tests but those that need an accelerator
