@@ -4,14 +4,15 @@ An objective is any object with the shape of `Objective`: ours are frozen datacl
 goes wherever a name goes.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from coview.ranks import Ranks
-from coview.typing import Embeddings, Scalar
+from coview.typing import Embeddings, Indices, Scalar
 
 Statistics = Mapping[str, Tensor]
 """What one call hands to `update`: sums over all ranks, without gradient."""
@@ -22,18 +23,18 @@ class Needs:
     """What an objective must be given besides embeddings.
 
     Attributes:
-        predictor: A network on top of the online projector.
-        target: The embeddings of a target network.
-        memory: Past embeddings.
+        predictor: A network on top of the online projector, whose outputs are then the embeddings
+            with gradient: an MLP, or one linear map. None for no such network.
+        target: Further embeddings of the same views, without gradient: "online" for the projector's
+            before the predictor, "average" for those of a network that follows the online one.
         labels: The class of each image.
         source_index: The position of each image in its source.
         min_views: Fewest views of an image.
         max_views: Most views of an image; None for no limit.
     """
 
-    predictor: bool = False
-    target: bool = False
-    memory: bool = False
+    predictor: Literal["mlp", "linear"] | None = None
+    target: Literal["online", "average"] | None = None
     labels: bool = False
     source_index: bool = False
     min_views: int = 2
@@ -79,14 +80,18 @@ class Objective(Protocol):
         state: nn.Module,
         *,
         target: Embeddings | None = None,
+        labels: Indices | None = None,
+        index: Indices | None = None,
         ranks: Ranks | None = None,
     ) -> Loss:
         """Return the loss of this rank's embeddings together with those of the other ranks.
 
         Args:
-            z: Embeddings of this rank's images.
+            z: Embeddings of this rank's images; the predictor's outputs where there is one.
             state: What `init` returned; it is read, never changed.
-            target: Embeddings of the target network, if there is one.
+            target: What `needs.target` asks for.
+            labels: The class of each of this rank's images, if `needs.labels`; -1 for unknown.
+            index: The position of each of them in the source, if `needs.source_index`.
             ranks: The processes that share the batch; None for `Ranks.current()`.
         """
 
@@ -108,3 +113,51 @@ class Stateless:
 
     def update(self, state: nn.Module, statistics: Sequence[Statistics]) -> None:
         """Do nothing."""
+
+
+class Symmetric(Stateless, ABC):
+    """A stateless objective of stacked views and nothing else."""
+
+    needs: ClassVar[Needs] = Needs()
+
+    @abstractmethod
+    def loss(self, z: Embeddings, ranks: Ranks | None) -> Loss:
+        """Return the loss of this rank's views together with those of the other ranks."""
+
+    def __call__(
+        self,
+        z: Embeddings,
+        state: nn.Module,
+        *,
+        target: Embeddings | None = None,
+        labels: Indices | None = None,
+        index: Indices | None = None,
+        ranks: Ranks | None = None,
+    ) -> Loss:
+        """Return the loss of `z`; see `Objective`."""
+        return self.loss(z, ranks)
+
+
+class Predictive(Stateless, ABC):
+    """A stateless objective that compares predictions with targets, which have no gradient."""
+
+    needs: ClassVar[Needs]
+
+    @abstractmethod
+    def loss(self, prediction: Embeddings, target: Embeddings, ranks: Ranks | None) -> Loss:
+        """Return the loss of predictions [view batch dim] of targets [view batch dim]."""
+
+    def __call__(
+        self,
+        z: Embeddings,
+        state: nn.Module,
+        *,
+        target: Embeddings | None = None,
+        labels: Indices | None = None,
+        index: Indices | None = None,
+        ranks: Ranks | None = None,
+    ) -> Loss:
+        """Return the loss of the predictions `z`; see `Objective`."""
+        if target is None:
+            raise ValueError("target is missing: the embeddings that z predicts")
+        return self.loss(z, target, ranks)

@@ -4,15 +4,15 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from coview.objectives.contract import Loss, Needs, Stateless
+from coview.objectives.contract import Loss, Symmetric
 from coview.objectives.inputs import check_positive, check_two_views, full_precision, total_images
 from coview.objectives.rows import unit_rows
 from coview.ranks import Ranks
@@ -138,24 +138,15 @@ def _products(rows: Tensor, columns: Tensor, first: int, tile: slice) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NTXent(Stateless):
+class NTXent(Symmetric):
     """SimCLR's objective; see `nt_xent`."""
-
-    needs: ClassVar[Needs] = Needs()
 
     temperature: float = 0.1
 
     def __post_init__(self) -> None:
         check_positive("temperature", self.temperature)
 
-    def __call__(
-        self,
-        z: Embeddings,
-        state: nn.Module,
-        *,
-        target: Embeddings | None = None,
-        ranks: Ranks | None = None,
-    ) -> Loss:
-        """Return the loss of `z`; there is no state and no target."""
+    def loss(self, z: Embeddings, ranks: Ranks | None) -> Loss:
+        """Return the loss of `z`."""
         terms = nt_xent_terms(z, temperature=self.temperature, ranks=ranks)
         return Loss.of(terms.alignment + terms.repulsion, terms._asdict())

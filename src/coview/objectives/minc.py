@@ -20,7 +20,7 @@ from coview.objectives.inputs import (
 from coview.objectives.moments import sum_outer_products
 from coview.objectives.rows import Normalization, check_normalization, normalized
 from coview.ranks import Ranks
-from coview.typing import Embeddings, Scalar
+from coview.typing import Embeddings, Indices, Scalar
 
 
 class MINCTerms(NamedTuple):
@@ -165,6 +165,8 @@ class MINC:
         state: nn.Module,
         *,
         target: Embeddings | None = None,
+        labels: Indices | None = None,
+        index: Indices | None = None,
         ranks: Ranks | None = None,
     ) -> Loss:
         """Return the loss of `z` against `target`, or against `z` itself if that is None."""

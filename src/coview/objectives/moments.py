@@ -16,6 +16,23 @@ def moments_are_cheaper(images: int, dim: int, ranks: Ranks) -> bool:
     return dim < images if ranks.size == 1 else dim + 1 < 2 * images
 
 
+def exchanged_by_moments(
+    views: int, images: int, dim: int, *, scalars: int, scalars_of_pairs: int = 0
+) -> int:
+    """Return how many numbers several ranks exchange: packed moments, or embeddings if fewer.
+
+    Args:
+        views: Number of views.
+        images: Images of all ranks.
+        dim: Width.
+        scalars: Further numbers summed beside the moments.
+        scalars_of_pairs: Further numbers summed beside the embeddings.
+    """
+    if dim + 1 < 2 * images:
+        return views * dim * (dim + 1) // 2 + scalars
+    return views * images * dim + scalars_of_pairs
+
+
 def sum_outer_products(
     moments: Float[Tensor, "*view dim dim"], ranks: Ranks
 ) -> Float[Tensor, "*view dim dim"]:

@@ -1,12 +1,12 @@
 """The spectral contrastive loss: pull the views together, make different images orthogonal."""
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from coview.objectives.contract import Loss, Needs, Stateless
+from coview.objectives.contract import Loss, Symmetric
 from coview.objectives.inputs import check_positive, check_two_views, full_precision, total_images
 from coview.objectives.moments import (
     gather_views,
@@ -106,10 +106,8 @@ def _moment_sums(z: Tensor, ranks: Ranks) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpectralContrastive(Stateless):
+class SpectralContrastive(Symmetric):
     """The spectral contrastive objective; see `spectral_contrastive`."""
-
-    needs: ClassVar[Needs] = Needs()
 
     normalization: Normalization = "sphere"
     scale: float = 32.0
@@ -118,14 +116,7 @@ class SpectralContrastive(Stateless):
         check_positive("scale", self.scale)
         check_normalization(self.normalization)
 
-    def __call__(
-        self,
-        z: Embeddings,
-        state: nn.Module,
-        *,
-        target: Embeddings | None = None,
-        ranks: Ranks | None = None,
-    ) -> Loss:
-        """Return the loss of `z`; there is no state and no target."""
+    def loss(self, z: Embeddings, ranks: Ranks | None) -> Loss:
+        """Return the loss of `z`."""
         terms = spectral_terms(z, normalization=self.normalization, scale=self.scale, ranks=ranks)
         return Loss.of(terms.alignment + terms.repulsion, terms._asdict())

@@ -1,11 +1,11 @@
 """VICReg: views agree, every dimension keeps its spread, dimensions do not repeat each other."""
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from coview.objectives.contract import Loss, Needs, Stateless
+from coview.objectives.contract import Loss, Symmetric
 from coview.objectives.inputs import (
     check_positive,
     check_range,
@@ -134,10 +134,8 @@ def _weighted(terms: VICRegTerms, weights: tuple[float, float, float]) -> Scalar
 
 
 @dataclass(frozen=True, kw_only=True)
-class VICReg(Stateless):
+class VICReg(Symmetric):
     """VICReg's objective; see `vicreg_terms`."""
-
-    needs: ClassVar[Needs] = Needs()
 
     invariance_weight: float = 25.0
     variance_weight: float = 25.0
@@ -148,15 +146,8 @@ class VICReg(Stateless):
         _checked_weights(self.invariance_weight, self.variance_weight, self.covariance_weight)
         check_positive("eps", self.eps)
 
-    def __call__(
-        self,
-        z: Embeddings,
-        state: nn.Module,
-        *,
-        target: Embeddings | None = None,
-        ranks: Ranks | None = None,
-    ) -> Loss:
-        """Return the loss of `z`; there is no state and no target."""
+    def loss(self, z: Embeddings, ranks: Ranks | None) -> Loss:
+        """Return the loss of `z`."""
         weights = (self.invariance_weight, self.variance_weight, self.covariance_weight)
         terms = vicreg_terms(z, eps=self.eps, ranks=ranks)
         return Loss.of(_weighted(terms, weights), terms._asdict())
