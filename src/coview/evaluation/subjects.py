@@ -21,13 +21,14 @@ _CALIBRATION = 1024
 
 def raw_pixels(dataset: Dataset, indices: Int[np.ndarray, " images"]) -> Float[Tensor, "images d"]:
     """Return the pixels of each image as one row in [0, 1], at most 64 x 64 of each channel."""
-    parts = []
+    width = min(dataset.size, PIXELS)
+    rows = torch.empty(len(indices), dataset.channels * width**2)
     for first in range(0, len(indices), 1024):
         images = dataset.fetch(indices[first : first + 1024]).cpu().float() / 255
         if dataset.size > PIXELS:
             images = functional.interpolate(images, (PIXELS, PIXELS), mode="area")
-        parts.append(images.flatten(1))
-    return torch.cat(parts)
+        rows[first : first + len(images)] = images.flatten(1)
+    return rows
 
 
 def untrained(encoder: Encoder, backbone: str, dataset: Dataset, *, seed: int) -> Encoder:

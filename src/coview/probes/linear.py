@@ -1,6 +1,6 @@
 """Multinomial logistic regression on frozen representations."""
 
-import warnings
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -8,6 +8,8 @@ from functools import cache
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.linalg import solve_triangular
+from scipy.optimize import minimize
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from coview.probes.knn import FloatRows, Labels, check_labels
@@ -19,6 +21,8 @@ Fit = tuple[Float[np.ndarray, "class dim"], Float[np.ndarray, " class"]]
 
 STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0)
 """Grid of inverse regularisation, from strong to weak; see `linear_probe`."""
+
+_CHUNK = 4096
 
 _SMALL = 2_000_000
 """Numbers in a training matrix below which a second thread costs more than it gains."""
@@ -58,9 +62,20 @@ def as_rows(h: FloatRows) -> Matrix:
 
 def standardisation(h: Matrix) -> tuple[Float[np.ndarray, " dim"], Float[np.ndarray, " dim"]]:
     """Return mean and standard deviation of each coordinate; constant ones get deviation 1."""
-    scale = h.std(axis=0, dtype=np.float64)
+    mean = h.mean(axis=0, dtype=np.float64)
+    squares = np.zeros_like(mean)
+    for first in range(0, len(h), _CHUNK):
+        squares += np.square(h[first : first + _CHUNK] - mean).sum(axis=0)
+    scale = np.sqrt(squares / max(1, len(h)))
     scale[scale <= 1e-6 * max(float(scale.max(initial=0.0)), 1e-30)] = 1.0
-    return h.mean(axis=0, dtype=np.float64).astype(h.dtype), scale.astype(h.dtype)
+    return mean.astype(h.dtype), scale.astype(h.dtype)
+
+
+def standardised(h: Matrix, mean: np.ndarray, scale: np.ndarray) -> Matrix:
+    """Return (h - mean) / scale."""
+    rows: np.ndarray = h - mean
+    rows /= scale
+    return rows
 
 
 def row_basis(h: Matrix) -> Matrix | None:
@@ -100,33 +115,72 @@ def fit_path(
     Yields:
         Weight [class, columns of h] and bias [class] for each strength, when asked for.
     """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
     basis = row_basis(h)
     reduced = h if basis is None else h @ basis
-    model = LogisticRegression(max_iter=500, tol=1e-4, warm_start=True)
-    threads = 1 if reduced.size < _SMALL else None
+    found, targets = np.unique(y, return_inverse=True)
+    fit: Fit | None = None
+    with _thread_pools().limit(limits=1 if reduced.size < _SMALL else None):
+        gram = (reduced.T @ reduced).astype(np.float64)
     for strength in strengths:
-        model.C = strength / dim
-        with warnings.catch_warnings(), _thread_pools().limit(limits=threads):
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(reduced, y)
-        weight, bias = _over_all_classes(model.coef_, model.intercept_, model.classes_, classes)
-        yield (weight if basis is None else weight @ basis.T), bias
+        # Both rows of two classes are shrunk, each half as long as the one of the binary form.
+        penalty = dim / strength * (2 if len(found) == 2 else 1)
+        with _thread_pools().limit(limits=1 if reduced.size < _SMALL else None):
+            fit = _minimise(reduced, targets, len(found), gram, penalty, start=fit)
+        weight = np.zeros((classes, h.shape[1]), dtype=h.dtype)
+        bias = np.full(classes, -np.inf, dtype=h.dtype)
+        weight[found] = fit[0] if basis is None else fit[0] @ basis.T
+        bias[found] = fit[1]
+        yield weight, bias
 
 
-def _over_all_classes(
-    coefficients: Matrix, intercepts: Float[np.ndarray, " found"], found: np.ndarray, classes: int
-) -> tuple[Matrix, Float[np.ndarray, " class"]]:
-    """Spread fitted rows over all classes; two classes come as one row, for the second."""
-    if len(found) == 2:
-        coefficients = np.concatenate([-coefficients, coefficients]) / 2
-        intercepts = np.concatenate([-intercepts, intercepts]) / 2
-    weight = np.zeros((classes, coefficients.shape[1]), dtype=coefficients.dtype)
-    bias = np.full(classes, -np.inf, dtype=coefficients.dtype)
-    weight[found], bias[found] = coefficients, intercepts
-    return weight, bias
+def _minimise(
+    h: Matrix,
+    y: Int[np.ndarray, " rows"],
+    classes: int,
+    gram: Matrix,
+    penalty: float,
+    *,
+    start: Fit | None,
+) -> Fit:
+    """Minimise the sum of cross-entropies + penalty / 2 ||weight||^2 by preconditioned L-BFGS.
+
+    The Hessian is about the Kronecker product of hᵀh p (1 - p), plus the penalty, with a
+    projection over the classes. In the coordinates of its Cholesky factor a few tens of steps are
+    enough, however the columns of `h` are correlated.
+    """
+    rows, dim = h.shape
+    share = (1 - 1 / classes) / classes
+    factor = np.linalg.cholesky(share * gram + penalty * np.eye(dim))
+    unit = math.sqrt(share * rows)
+    target = np.zeros((rows, classes), dtype=h.dtype)
+    target[np.arange(rows), y] = 1
+
+    def weights(u: np.ndarray) -> Fit:
+        packed = u.reshape(dim + 1, classes)
+        return solve_triangular(factor, packed[:dim], trans=1, lower=True).T, packed[dim] / unit
+
+    def value(u: np.ndarray) -> tuple[float, np.ndarray]:
+        weight, bias = weights(u)
+        logits = h @ weight.T.astype(h.dtype) + bias.astype(h.dtype)
+        logits -= logits.max(axis=1, keepdims=True)
+        fitted = (logits * target).sum(axis=1, dtype=np.float64)
+        np.exp(logits, out=logits)
+        total = logits.sum(axis=1, keepdims=True)
+        loss = np.log(total, dtype=np.float64).sum() - fitted.sum()
+        loss += penalty / 2 * float(np.square(weight).sum())
+        residual = logits / total - target
+        to_weight = (h.T @ residual).astype(np.float64) + penalty * weight.T
+        to_bias = residual.sum(axis=0, dtype=np.float64) / unit
+        packed = np.vstack([solve_triangular(factor, to_weight, lower=True), to_bias])
+        return loss / rows, packed.ravel() / rows
+
+    if start is None:
+        u = np.zeros((dim + 1) * classes)
+    else:
+        u = np.vstack([factor.T @ start[0].T, start[1] * unit]).ravel()
+    precise = h.dtype == np.float64
+    options = {"maxiter": 500, "ftol": 1e-12 if precise else 1e-7, "gtol": 1e-9}
+    return weights(minimize(value, u, jac=True, method="L-BFGS-B", options=options).x)
 
 
 def linear_probe(
@@ -168,7 +222,9 @@ def linear_probe(
     if validation is None and len(strengths) > 1:
         raise ValueError("validation is needed to choose among several strengths")
     mean, scale = standardisation(h)
-    path = fit_path((h - mean) / scale, y, classes=classes, strengths=strengths, dim=h.shape[1])
+    path = fit_path(
+        standardised(h, mean, scale), y, classes=classes, strengths=strengths, dim=h.shape[1]
+    )
     probes = [
         LinearProbe(mean=mean, scale=scale, weight=weight, bias=bias, strength=float(strength))
         for strength, (weight, bias) in zip(strengths, path, strict=True)

@@ -9,7 +9,15 @@ from jaxtyping import Float, Int
 
 from coview.probes.draws import Count
 from coview.probes.knn import FloatRows, unit_rows, vote
-from coview.probes.linear import STRENGTHS, Fit, as_rows, fit_path, row_basis, standardisation
+from coview.probes.linear import (
+    STRENGTHS,
+    Fit,
+    as_rows,
+    fit_path,
+    row_basis,
+    standardisation,
+    standardised,
+)
 from coview.probes.records import Features
 
 NEIGHBOURS = (1, 5, 10, 20, 50)
@@ -52,10 +60,10 @@ def linear_outcome(features: Features, task: Task) -> Outcome:
     train = as_rows(features.train)
     mean, scale = standardisation(train)
     dim = train.shape[1]
-    basis = row_basis((train - mean) / scale)
+    basis = row_basis(standardised(train, mean, scale)) if len(train) < dim else None
 
     def rotated(part: FloatRows, rows: np.ndarray) -> Float[np.ndarray, "rows reduced"]:
-        standard: np.ndarray = (as_rows(part)[rows] - mean) / scale
+        standard = standardised(as_rows(part)[rows], mean, scale)
         return standard if basis is None else standard @ basis
 
     train_h = rotated(features.train, task.train.rows)
