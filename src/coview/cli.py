@@ -110,6 +110,7 @@ def _fail(error: BaseException) -> None:
 
 def _run(asked: Any) -> None:  # noqa: ANN401
     import coview
+    from coview.training.run_folder import RunFolder
 
     arguments = {field.name: getattr(asked, field.name) for field in fields(asked)}
     if isinstance(asked, Pretraining):
@@ -124,6 +125,8 @@ def _run(asked: Any) -> None:  # noqa: ANN401
                 f"{result.subject:18} {result.probe:6} {result.labels_per_class!s:>4} labels a "
                 f"class: {result.accuracy:.3f} [{low:.3f}, {high:.3f}]"
             )
+        if RunFolder.open(run).read("evaluation.json")["test_images_seen_in_training"]:
+            _say("note: the encoder saw the test images in training, without their labels")
         _say(f"page: {coview.page(run)}")
     elif isinstance(asked, Embedding):
         _say(str(coview.embed(asked.run, asked.source, asked.out, neighbours=asked.neighbours)))

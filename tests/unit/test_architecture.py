@@ -4,7 +4,6 @@ import ast
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -86,19 +85,18 @@ def test_importing_coview_imports_no_torch() -> None:
     assert out.stdout.strip() == "[]"
 
 
-def test_help_is_quick_and_has_examples() -> None:
-    spent = []
-    for _ in range(3):
-        started = time.perf_counter()
-        out = subprocess.run(
-            [sys.executable, "-m", "coview.cli", "--help"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        spent.append(time.perf_counter() - started)
+def test_help_has_examples_and_imports_no_torch() -> None:
+    """What keeps `coview --help` under a second."""
+    code = (
+        "import sys, coview.cli\n"
+        "try:\n"
+        "    coview.cli.main(['--help'])\n"
+        "except SystemExit:\n"
+        "    print([m for m in ('torch', 'numpy', 'sklearn') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "coview pretrain sample" in out.stdout
-    assert min(spent) < 3  # the budget of 1 s is for a quiet machine; importing torch takes longer
+    assert out.stdout.splitlines()[-1] == "[]"
 
 
 def test_public_names_exist() -> None:

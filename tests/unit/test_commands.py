@@ -100,6 +100,63 @@ def test_evaluate_a_module_on_train_and_test_arrays() -> None:
     assert all(r.accuracy == 1 for r in linear)
 
 
+def _striped(images: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 100, (images, 8, 8, 3), dtype=np.uint8)
+    labels = np.arange(images) % 2
+    pixels[labels == 1, :4] += 100
+    return pixels, labels
+
+
+class _Scaled(torch.nn.Module):
+    """Weights that no layer can draw anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.float().flatten(1) * self.scale
+
+
+class _Own(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 3)
+        self.norm = torch.nn.BatchNorm2d(4)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.conv(images.float())).mean((2, 3))
+
+
+def test_a_module_of_ones_own_is_judged_beside_its_untrained_self() -> None:
+    own = _Own()
+    torch.nn.init.zeros_(own.conv.weight)  # as good as blind: the random one must beat it
+    torch.nn.init.zeros_(own.conv.bias)
+    before = {name: value.clone() for name, value in own.state_dict().items()}
+    judgement = coview.evaluate(own, _striped(200), draws=2)
+    accuracy = {r.subject: r.accuracy for r in judgement.results if r.probe == "linear"}
+    assert accuracy["untrained encoder"] > accuracy["trained"] + 0.2
+    assert all(torch.equal(value, before[name]) for name, value in own.state_dict().items())
+
+
+def test_a_module_that_cannot_be_drawn_anew_is_said() -> None:
+    with pytest.warns(UserWarning, match=r"_Scaled.*no reset_parameters"):
+        judgement = coview.evaluate(_Scaled(), _striped(200), draws=2)
+    assert {r.subject for r in judgement.results} == {"trained", "raw pixels"}
+
+
+def test_train_and_test_keep_their_groups() -> None:
+    pixels, labels = _striped(200)
+    parts = [
+        coview.data.open(pixels[rows], labels=labels[rows], groups=rows // 4)
+        for rows in np.split(np.arange(200), [120])
+    ]
+    judgement = coview.evaluate(torch.nn.Flatten(), train=parts[0], test=parts[1], draws=2)
+    assert judgement.split["disjoint_by"] == "group"
+    assert "groups" in judgement.settings["interval"]
+
+
 def test_embed(run: Path, folder: Path, tmp_path: Path) -> None:
     path = coview.embed(run, folder, tmp_path / "e.npz", neighbours=3)
     arrays = np.load(path)

@@ -207,3 +207,24 @@ def test_the_array_given_is_not_changed_or_shared():
     dataset = coview.data.open(images)
     images[:] = 0
     np.testing.assert_array_equal(dataset.fetch(np.arange(6)).numpy(), STORED)
+
+
+def test_concatenated_datasets_keep_images_labels_groups_and_order():
+    first = coview.data.open(IMAGES, labels=[0, 1, 0, 1, 0, 1], groups=[0, 0, 1, 1, 2, 2])
+    second = coview.data.open(IMAGES[::-1].copy(), labels=[1, 0, 1, 0, 1, 0])
+    both = coview.data.concatenate(first.subset(np.array([4, 0])), second)
+    order = np.array([7, 1, 3, 0, 2])
+    expected = [STORED[0], STORED[0], STORED[4], STORED[4], STORED[5]]
+    np.testing.assert_array_equal(both.fetch(order).numpy(), expected)
+    assert both.labels.tolist() == [0, 0, 1, 0, 1, 0, 1, 0]
+    assert both.groups.tolist() == [2, 0, 3, 4, 5, 6, 7, 8]
+    part = both.subset(np.array([6, 0]))
+    np.testing.assert_array_equal(part.fetch(np.array([1, 0])), [STORED[4], STORED[1]])
+
+
+def test_concatenating_datasets_that_differ_says_in_what():
+    first = coview.data.open(IMAGES, labels=[0, 1, 0, 1, 0, 1])
+    with pytest.raises(ValueError, match=r"differ in channels: 3 and 1"):
+        coview.data.concatenate(first, coview.data.open(noise(6, 8, 8), labels=[0, 1] * 3))
+    with pytest.raises(ValueError, match="must both have labels"):
+        coview.data.concatenate(first, coview.data.open(IMAGES))

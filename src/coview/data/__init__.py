@@ -6,6 +6,7 @@ Read `opening.py` first, then `dataset.py`. Views and encoders do not belong her
 from coview.data.batches import Batch as Batch
 from coview.data.batches import effective_batch_size as effective_batch_size
 from coview.data.dataset import Dataset as Dataset
+from coview.data.dataset import concatenate as concatenate
 from coview.data.decoder import Skipped as Skipped
 from coview.data.decoding import EXTENSIONS as EXTENSIONS
 from coview.data.labels import check_labels as check_labels

@@ -11,7 +11,7 @@ from jaxtyping import Int, Int64
 from coview.data.batches import Batch, Plan, plan_batches
 from coview.data.decoder import Skipped
 from coview.data.rendering import Scaling
-from coview.data.source import Source
+from coview.data.source import Joined, Source
 from coview.typing import Device, Pixels
 
 
@@ -137,3 +137,37 @@ class Dataset:
             raise IndexError(f"indices must be from 0 to {len(self) - 1}")
         located: Int64[np.ndarray, " batch"] = self.positions[indices]
         return located
+
+
+def concatenate(first: Dataset, second: Dataset) -> Dataset:
+    """Return the images of two datasets, one after the other; nothing is copied.
+
+    A group never spans both. Where one dataset has groups, each image of the other is its own.
+
+    Raises:
+        ValueError: If channels, size, classes or the range of the values differ, or one has no
+            labels.
+    """
+    if first.labels is None or second.labels is None:
+        raise ValueError(f"{first.name} and {second.name} must both have labels")
+    for what in ("channels", "size", "classes", "scaling"):
+        one, other = getattr(first, what), getattr(second, what)
+        if one != other:
+            raise ValueError(f"{first.name} and {second.name} differ in {what}: {one} and {other}")
+    boundary = 1 + int(first.positions.max(initial=-1))
+    groups = None
+    if first.groups is not None or second.groups is not None:
+        one, other = (
+            np.arange(len(part)) if part.groups is None else part.groups for part in (first, second)
+        )
+        groups = np.concatenate([one, other + 1 + one.max(initial=-1)])
+    return replace(
+        first,
+        name=f"{first.name} + {second.name}",
+        names=first.names + second.names,
+        labels=np.concatenate([first.labels, second.labels]),
+        groups=groups,
+        source=Joined(first.source, second.source, boundary),
+        positions=np.concatenate([first.positions, second.positions + boundary]),
+        skipped_at_opening=first.skipped_at_opening + second.skipped_at_opening,
+    )

@@ -116,6 +116,37 @@ class Streamed:
         return decoded.pixels
 
 
+@dataclass(frozen=True)
+class Joined:
+    """The images of two sources: those of the second come after `boundary` of the first."""
+
+    first: Source
+    second: Source
+    boundary: int
+
+    @property
+    def failures(self) -> tuple[Skipped, ...]:
+        """Images found broken since the sources were opened."""
+        return self.first.failures + self.second.failures
+
+    def fetch(self, positions: Int[np.ndarray, " batch"]) -> Pixels:
+        """Return the images at these positions, on the device of the first source."""
+        positions = np.asarray(positions)
+        late = positions >= self.boundary
+        early = self.first.fetch(positions[~late])
+        others = self.second.fetch(positions[late] - self.boundary).to(early.device)
+        back = torch.from_numpy(np.argsort(np.argsort(late, kind="stable"))).to(early.device)
+        return torch.cat([early, others])[back]
+
+    def stream(self, plan: Iterable[Int[np.ndarray, " batch"]]) -> Iterator[Pixels]:
+        """Yield the batches of a plan."""
+        return map(self.fetch, plan)
+
+    def to(self, device: Device) -> "Joined":
+        """Return the images on another device."""
+        return Joined(self.first.to(device), self.second.to(device), self.boundary)
+
+
 class _Positions(TorchDataset[UInt8[np.ndarray, "channel height width"] | Skipped]):
     """The decoder as torch's loader wants it."""
 

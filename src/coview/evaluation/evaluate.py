@@ -15,7 +15,7 @@ from torch import nn
 from coview import data, encoders
 from coview.data import Dataset, Splits, check_labels
 from coview.encoders import Encoder
-from coview.evaluation.subjects import raw_pixels, starting, untrained
+from coview.evaluation.subjects import raw_pixels, reinitialised, starting, untrained
 from coview.probes import Features, Judgement, judge
 from coview.training.features import extract
 from coview.training.loading import load
@@ -162,18 +162,19 @@ def _progress() -> Progress:
 def _opponents(
     folder: RunFolder | None, encoder: nn.Module, seen: Dataset, seed: int
 ) -> dict[str, nn.Module]:
-    if folder is None or not isinstance(encoder, Encoder):
-        return {}
-    record = folder.read()
-    backbone = record["encoder"]["backbone"]
-    opponents: dict[str, nn.Module] = {}
-    if encoders.is_known(backbone):
-        opponents["untrained encoder"] = untrained(encoder, backbone, seen, seed=seed)
-        if (weights := record["config"]["weights"]) is not None:
-            if Path(weights).is_file():
-                opponents["starting weights"] = starting(encoder, backbone, weights)
-            else:
-                warnings.warn(f"starting weights {weights} are gone: left out", stacklevel=3)
+    record = {} if folder is None else folder.read()
+    backbone = record.get("encoder", {}).get("backbone", "")
+    if not isinstance(encoder, Encoder) or not encoders.is_known(backbone):
+        fresh = reinitialised(encoder, seen, seed=seed)
+        return {} if fresh is None else {"untrained encoder": fresh}
+    opponents: dict[str, nn.Module] = {
+        "untrained encoder": untrained(encoder, backbone, seen, seed=seed)
+    }
+    if (weights := record["config"]["weights"]) is not None:
+        if Path(weights).is_file():
+            opponents["starting weights"] = starting(encoder, backbone, weights)
+        else:
+            warnings.warn(f"starting weights {weights} are gone: left out", stacklevel=3)
     return opponents
 
 
@@ -236,18 +237,8 @@ def _opened(source: Any, size: int | None, scaling: Any) -> Dataset:  # noqa: AN
 
 def _joined(train: Dataset, test: Dataset, seed: int) -> tuple[Dataset, Splits]:
     """Put two datasets into one, with splits that keep them apart."""
-    if train.labels is None or test.labels is None:
-        raise ValueError("train and test need labels")
-    if train.classes != test.classes:
-        raise ValueError(f"train has classes {train.classes}, test {test.classes}")
-    everything = [d.fetch(np.arange(len(d))).cpu() for d in (train, test)]
-    if everything[0].shape[1:] != everything[1].shape[1:]:
-        raise ValueError(
-            f"train has images of {tuple(everything[0].shape[1:])}, "
-            f"test of {tuple(everything[1].shape[1:])}"
-        )
-    names = np.asarray([*train.classes, ""])[np.concatenate([train.labels, test.labels])]
-    dataset = data.open((torch.cat(everything), names), layout="NCHW")
+    both = data.concatenate(train, test)
     inner = data.split(train, (0.75, 0.25, 0.0), seed=seed)
     held = np.arange(len(train), len(train) + len(test))
-    return dataset, Splits(train=inner.train, validation=inner.validation, test=held)
+    parts = Splits(train=inner.train, validation=inner.validation, test=held)
+    return both, parts

@@ -1,5 +1,7 @@
 """Who is judged: the trained encoder, and what it must beat."""
 
+import copy
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -55,11 +57,41 @@ def untrained(encoder: Encoder, backbone: str, dataset: Dataset, *, seed: int) -
     return fresh.eval()
 
 
+def reinitialised(encoder: nn.Module, dataset: Dataset, *, seed: int) -> nn.Module | None:
+    """Return a copy of any module with random weights, drawn by its layers' own initialisation.
+
+    Batch statistics come from the data set, as in `untrained`. None, with a warning, if a layer
+    with weights of its own cannot draw them anew (has no `reset_parameters`); None without one if
+    there are no weights at all.
+    """
+    if next(encoder.parameters(), None) is None:
+        return None
+    fresh = copy.deepcopy(encoder)
+    with isolated(seed, "untrained"):
+        for name, layer in fresh.named_modules():
+            if next(layer.parameters(recurse=False), None) is None:
+                continue
+            reset = getattr(layer, "reset_parameters", None)
+            if not callable(reset):
+                warnings.warn(
+                    f"no untrained encoder to compare with: {name or 'the encoder'} "
+                    f"({type(layer).__name__}) has weights and no reset_parameters",
+                    stacklevel=4,
+                )
+                return None
+            reset()
+        calibrate(fresh, dataset)
+    return fresh.eval()
+
+
 @torch.no_grad()
-def calibrate(encoder: Encoder, dataset: Dataset) -> None:
+def calibrate(encoder: nn.Module, dataset: Dataset) -> None:
     """Set every batch norm's running statistics to the mean over up to 1,024 images."""
     norms = [m for m in encoder.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
     momenta = [norm.momentum for norm in norms]
+    device = next(encoder.parameters()).device
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over batches
@@ -67,7 +99,7 @@ def calibrate(encoder: Encoder, dataset: Dataset) -> None:
     encoder.train()
     for chunk in np.array_split(rows, -(-len(rows) // 256)):
         if len(chunk) > 1:
-            encoder(dataset.fetch(chunk).cpu())
+            encoder(dataset.fetch(chunk).to(device))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 
