@@ -195,7 +195,8 @@ def main() -> None:
     with alone():
         for seed in asked.seeds:
             ours, peer = asked.work / f"ours-{seed}", asked.work / f"lightly-{seed}.safetensors"
-            before = load()
+            finished = (ours / "encoder.safetensors").is_file() and peer.is_file()
+            before = None if finished else load()
             asked.work.mkdir(parents=True, exist_ok=True)
             steps = train_ours(seen, ours, minutes=asked.minutes, steps=steps, seed=seed)
             peer_steps = train_lightly(
