@@ -14,7 +14,7 @@ endif
 
 OUT ?= runs/demo
 
-.PHONY: demo test lint bench examples figures clean
+.PHONY: demo test lint bench docs examples figures clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -38,6 +38,15 @@ lint: $(VENV)/installed  ## format, lint, types
 
 examples: $(VENV)/installed  ## the commands and the code that the README shows
 	$(BIN)/python scripts/run_examples.py README.md
+
+$(VENV)/docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $@
+
+docs: $(VENV)/docs  ## the site, docs/_build/html; EXTERNAL=1 also asks other sites for their pages
+	$(BIN)/sphinx-build -q -W --keep-going docs docs/_build/html
+	$(BIN)/python scripts/check_links.py docs/_build/html
+	@test -z "$(EXTERNAL)" || $(BIN)/sphinx-build -q -b linkcheck docs docs/_build/links
 
 bench: $(VENV)/installed  ## the benchmarks, about 80 minutes on 2 cores
 	@test -n "$(CIFAR10)" || { echo "make bench CIFAR10=FILE.npz (x_train, y_train, x_test, y_test)"; exit 1; }

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from coview.checkup import doctor as doctor
     from coview.commands import page as page
     from coview.commands import pretrain as pretrain
+    from coview.commands import show_views as show_views
+    from coview.commands import study as study
     from coview.evaluation.embed import embed as embed
     from coview.evaluation.evaluate import evaluate as evaluate
     from coview.training.loading import load as load
@@ -21,9 +23,11 @@ _HOMES = {
     "load": "coview.training.loading",
     "page": "coview.commands",
     "pretrain": "coview.commands",
+    "show_views": "coview.commands",
+    "study": "coview.commands",
 }
 
-__all__ = ["doctor", "embed", "evaluate", "load", "page", "pretrain"]
+__all__ = ["doctor", "embed", "evaluate", "load", "page", "pretrain", "show_views", "study"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401

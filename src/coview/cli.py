@@ -18,6 +18,8 @@ examples:
   coview evaluate runs/x --labels labels.csv       # judged with labels from a table
   coview embed runs/x ./images --out images.parquet
   coview page runs/x                               # make the page again
+  coview views show ./images --views simclr        # what a policy does to your images
+  coview study minc-tabular                        # a paper's claim, put to the test
   coview doctor                                    # what is installed, how fast
 """
 
@@ -66,6 +68,42 @@ class Page:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StudyRun:
+    """Put a paper's claim to the test: trials, intervals, a verdict and a page."""
+
+    name: Annotated[str, tyro.conf.Positional] = ""
+    """The study; without, all are listed."""
+    list: bool = False
+    """List the studies and their claims."""
+    scale: Literal["smoke", "laptop", "full", "paper"] = "smoke"
+    """About 3 minutes on 2 cores, about 60, a night, or the paper's own size."""
+    out: Path | None = None
+    """Folder; default runs/studies/NAME. Finished trials in it are not repeated."""
+    data: Path | None = None
+    """Images for the studies that need them."""
+    workers: int | None = None
+    """Processes; default one a core."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """Show what a policy does to images: `views show SOURCE` writes one self-contained page."""
+
+    action: Annotated[Literal["show"], tyro.conf.Positional]
+    """`show`: views of a few images by the strength of each operation."""
+    source: Annotated[Named, tyro.conf.Positional]
+    """Folder, .npz or .npy file, or `sample`."""
+    views: Named = "auto"
+    """A preset; auto is small below 100 pixels, simclr above."""
+    out: Path = Path("views.html")
+    """Page to write."""
+    size: int | None = None
+    """Width of images and views in pixels; default: as stored."""
+    seed: int = 0
+    """Of the images shown and of their views."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Doctor:
     """Show what is installed, which device there is and how fast it is."""
 
@@ -78,6 +116,8 @@ _COMMANDS: dict[str, Any] = {
     "evaluate": Evaluation,
     "embed": Embedding,
     "page": Page,
+    "views": Views,
+    "study": StudyRun,
     "doctor": Doctor,
 }
 
@@ -130,10 +170,28 @@ def _run(asked: Any) -> None:  # noqa: ANN401
         _say(f"page: {coview.page(run)}")
     elif isinstance(asked, Embedding):
         _say(str(coview.embed(asked.run, asked.source, asked.out, neighbours=asked.neighbours)))
+    elif isinstance(asked, StudyRun):
+        _study(arguments)
     elif isinstance(asked, Page):
         _say(str(coview.page(asked.run)))
+    elif isinstance(asked, Views):
+        del arguments["action"]
+        _say(str(coview.show_views(arguments.pop("source"), **arguments)))
     else:
         _show(coview.doctor(speed=asked.speed))
+
+
+def _study(arguments: dict[str, Any]) -> None:
+    import coview
+
+    name = arguments.pop("name")
+    if arguments.pop("list") or not name:
+        from coview.studies import get, names
+
+        for study in map(get, names()):
+            _say(f"{study.name}{' (needs --data)' if study.data else ''}\n  {study.claim}")
+        return
+    _say(f"page: {coview.study(name, **arguments) / 'index.html'}")
 
 
 def _say(text: str) -> None:

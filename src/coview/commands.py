@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 from coview.training.settings import Pretraining
 
 if TYPE_CHECKING:
+    from coview.data import Dataset
+    from coview.pages.gallery import Drawn
     from coview.training.run_folder import RunFolder
+    from coview.views import Policy
+
+_PICTURES, _DRAWS = 6, 48
+"""Images of a gallery, and views drawn of each."""
 
 
 def pretrain(source: Any, **settings: Any) -> "RunFolder":  # noqa: ANN401
@@ -69,3 +75,122 @@ def page(run: "RunFolder | Path | str") -> Path:
     from coview.training.run_folder import RunFolder
 
     return write_page(RunFolder.open(run.path if isinstance(run, RunFolder) else run).path)
+
+
+def show_views(
+    source: Any,  # noqa: ANN401
+    *,
+    views: Any = "auto",  # noqa: ANN401
+    out: Path | str = Path("views.html"),
+    size: int | None = None,
+    seed: int = 0,
+) -> Path:
+    """Write the gallery of a policy: views of a few images by the strength of each operation.
+
+    Args:
+        source: A folder, an .npz or .npy file, arrays, tensors, a `Dataset`, or `sample`.
+        views: A preset or a `Policy`; `auto` is what `pretrain` would take.
+        out: HTML file to write.
+        size: Side of images and views in pixels; default: as stored.
+        seed: Of the images shown and of their views.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: If there is no such preset, or an option is out of range.
+        FileNotFoundError: If there is no such source.
+        OSError: If the file cannot be written.
+    """
+    from coview import data
+    from coview.pages.gallery import write_gallery
+    from coview.training.pretrain import SMALL
+    from coview.views import get
+
+    dataset = data.open(source, size=size, largest=224)
+    if views == "auto":
+        views = "small" if dataset.size < SMALL else "simclr"
+    policy = get(views)
+    drawn, overlap = _draw_views(dataset, policy, seed=seed)
+    facts = [
+        ("Images", f"{dataset.name}, {dataset.size} × {dataset.size}"),
+        ("Views of an image", str(len(policy.views))),
+        ("Shown from", f"{len(drawn)} images, {_DRAWS} draws each"),
+    ]
+    if overlap is not None:
+        facts.append(("Overlap of two crops", f"{100 * overlap:.0f} % (mean IoU)"))
+    return write_gallery(
+        Path(out), title=policy.name, facts=facts, policy=policy.to_dict(), drawn=drawn
+    )
+
+
+def _draw_views(
+    dataset: "Dataset", policy: "Policy", *, seed: int
+) -> "tuple[list[Drawn], float | None]":
+    """Return views of some images, and the mean overlap of the first two views' crops."""
+    import numpy as np
+
+    from coview.pages.gallery import Drawn
+    from coview.random import generator
+    from coview.views.record import crop_boxes, overlap
+
+    order = generator(seed, "gallery").permutation(len(dataset))[:_PICTURES]
+    drawn, overlaps = [], []
+    for one in order.tolist():
+        image = dataset.fetch(np.array([one])).cpu()
+        views, boxes, captions = [], [], []
+        groups = policy.groups(
+            image.expand(_DRAWS, -1, -1, -1),
+            index=one * _DRAWS + np.arange(_DRAWS),
+            seed=seed,
+            epoch=0,
+            size=dataset.size,
+        )
+        for made, record in groups:
+            views += [(255 * view).round().byte().numpy() for view in made]
+            boxes += [crop_boxes(record, view) for view in range(len(made))]
+            captions += record.captions()
+        if len(groups[0].views) > 1:
+            overlaps.append(overlap(groups[0].record).mean())
+        drawn.append(Drawn(image=image[0].numpy(), views=views, boxes=boxes, captions=captions))
+    return drawn, float(np.mean(overlaps)) if overlaps else None
+
+
+def study(
+    name: str,
+    *,
+    scale: str = "smoke",
+    out: Path | str | None = None,
+    data: Path | str | None = None,
+    workers: int | None = None,
+) -> Path:
+    """Put a claim to the test, and write a page with the verdict.
+
+    Finished trials are skipped: the same command goes on after an interruption, and a larger scale
+    reuses what a smaller one has.
+
+    Args:
+        name: A study; `coview.studies.names()` lists them.
+        scale: `smoke` (about 3 minutes on 2 cores), `laptop` (60), `full` (a night) or `paper`.
+        out: Folder; default `runs/studies/NAME`.
+        data: Images for the studies that need them.
+        workers: Processes; default one a core.
+
+    Returns:
+        The folder: `report.json`, `index.html` and the trials.
+
+    Raises:
+        ValueError: If there is no such study or scale, or images are needed and not given.
+        RuntimeError: If trials failed; the report of the others is written.
+    """
+    from coview.pages.study_page import write_study_page
+    from coview.studies import get, run_study
+    from coview.studies.runner import folder_of
+
+    asked = get(name)
+    folder = folder_of(asked, out)
+    try:
+        return run_study(asked, scale=scale, out=folder, data=data, workers=workers)
+    finally:
+        if (folder / "report.json").is_file():
+            write_study_page(folder)

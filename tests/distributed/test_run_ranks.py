@@ -3,7 +3,9 @@
 import itertools
 import multiprocessing
 import os
+import signal
 import time
+from multiprocessing.util import Finalize
 
 import pytest
 import torch
@@ -66,6 +68,30 @@ def test_death_is_a_failure_at_once():
     with pytest.raises(RuntimeError, match=r"(?s)rank 1 ended with code 1.*out of order"):
         run_ranks(one_raises, 2, 1)
     assert time.monotonic() - start < 90
+
+
+def one_is_killed(culprit):
+    """The other rank waits for it in a collective."""
+    if dist.get_rank() == culprit:
+        os.kill(os.getpid(), signal.SIGKILL)
+    dist.barrier()
+
+
+def test_a_killed_process_is_a_failure_at_once():
+    start = time.monotonic()
+    with pytest.raises(RuntimeError, match=r"rank 0 ended with code -9\nno traceback"):
+        run_ranks(one_is_killed, 2, 0)
+    assert time.monotonic() - start < 90
+
+
+def dies_after_its_result():
+    Finalize(None, os._exit, (3,), exitpriority=1)  # the result is written, then it goes down
+    return "looks well"
+
+
+def test_death_after_the_result_is_a_failure():
+    with pytest.raises(RuntimeError, match="rank 0 ended with code 3"):
+        run_ranks(dies_after_its_result, 1)
 
 
 def test_leaving_without_a_result_is_a_failure():

@@ -23,6 +23,7 @@ LAYERS = (
     "probes",
     "training",
     "evaluation",
+    "studies",
     "pages",
     "testing",
     "checkup",

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from coview import encoders
-from coview.encoders import Compact, Encoder, Projector, Target
+from coview.encoders import Compact, Encoder, Projector, Target, synchronize_batch_norm
 
 
 def create(backbone: str | nn.Module = "compact", channels: int = 3, size: int = 32) -> Encoder:
@@ -116,6 +116,35 @@ def test_projector_layers() -> None:
     assert Projector(8, (4,)).dim == 4
     with pytest.raises(ValueError, match="projector widths"):
         Projector(8, ())
+
+
+@pytest.mark.parametrize(
+    ("kind", "widths"),
+    [("mlp", [(32, 12), (12, 32)]), ("bottleneck", [(3, 12), (12, 3)]), ("linear", [(12, 12)])],
+)
+def test_predictor_layers(kind: str, widths: list[tuple[int, int]]) -> None:
+    network = encoders.predictor(kind, 12, hidden=32)
+    shapes = [tuple(m.weight.shape) for m in network if isinstance(m, nn.Linear)]
+    assert shapes == widths
+    assert not isinstance(network[-1], nn.BatchNorm1d)
+    assert network(torch.zeros(4, 12)).shape == (4, 12)
+
+
+def test_batch_norm_over_ranks_takes_the_place_of_all_kinds() -> None:
+    encoder = create("timm/efficientnet_b0")  # its batch norms have the activation inside
+    expected = encoder(images := torch.rand(2, 3, 32, 32))
+    names = list(encoder.state_dict())
+    synchronize_batch_norm(encoder)
+    assert list(encoder.state_dict()) == names
+    kinds = {type(m).__name__ for m in encoder.modules() if "BatchNorm" in type(m).__name__}
+    assert kinds == {"SynchronizedBatchNorm"}
+    assert torch.equal(encoder(images), expected)
+    shared = nn.BatchNorm1d(2)
+    twice = nn.ModuleList([shared, nn.Sequential(shared)])
+    synchronize_batch_norm(twice)
+    assert [type(m).__name__ for m in (twice[0], twice[1][0])] == ["SynchronizedBatchNorm"] * 2
+    with pytest.raises(ValueError, match="is a batch norm itself"):
+        synchronize_batch_norm(shared)
 
 
 def test_target_follows_the_online_network() -> None:

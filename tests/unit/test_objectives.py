@@ -17,7 +17,6 @@ from coview.objectives import (
     vicreg,
     vicreg_terms,
 )
-from coview.objectives.contrastive import log_sum_exp_of_others
 from coview.objectives.rows import check_normalization, normalized, unit_rows
 from coview.testing import embeddings
 
@@ -77,45 +76,6 @@ class TestRows:
     def test_unit_rows_of_any_size(self, size):
         rows = unit_rows(torch.tensor([3.0, 4.0]) * size)
         torch.testing.assert_close(rows, torch.tensor([0.6, 0.8]))
-
-
-class TestTiles:
-    @pytest.mark.parametrize("elements", [1, 30, 61, 10**6])
-    @pytest.mark.parametrize("first", [0, 4])
-    def test_equal_dense(self, first, elements):
-        columns = embeddings(10, 3)[0]
-        rows = columns[first : first + 6].clone()
-
-        def tiled(rows, columns):
-            return log_sum_exp_of_others(rows, columns, first, tile_elements=elements)
-
-        def dense(rows, columns):
-            own = torch.arange(6)[:, None] + first == torch.arange(10)
-            return (rows @ columns.T).masked_fill(own, -torch.inf).logsumexp(1)
-
-        torch.testing.assert_close(tiled(rows, columns), dense(rows, columns))
-        weights = torch.linspace(-1, 2, 6, dtype=torch.float64)
-        for i in range(2):
-            leaves = rows.clone().requires_grad_(), columns.clone().requires_grad_()
-            ours, theirs = (
-                torch.autograd.grad((f(*leaves) * weights).sum(), leaves[i])[0]
-                for f in (tiled, dense)
-            )
-            torch.testing.assert_close(ours, theirs)
-
-    def test_memory_is_not_quadratic(self):
-        """Nothing of the size of the product is kept for the backward pass."""
-        kept = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, id):
-            nt_xent(embeddings(200, 4).requires_grad_())
-        assert max(kept) <= 2 * 200 * 4
-
-    def test_gradient_under_autocast_is_that_without(self):
-        z = embeddings(20, 8).float().requires_grad_()
-        plain = torch.autograd.grad(nt_xent(z), z)[0]
-        with torch.autocast("cpu", torch.bfloat16):
-            mixed = torch.autograd.grad(nt_xent(z), z)[0]
-        assert torch.equal(plain, mixed)
 
 
 class TestPrecisionNearTheOptimum:

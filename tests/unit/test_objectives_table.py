@@ -11,7 +11,7 @@ from coview.testing.objectives import INVARIANCES
 
 
 def test_rows():
-    assert names() == ("nt_xent", "spectral_contrastive", "vicreg", "minc")
+    assert set(names()) >= {"nt_xent", "spectral_contrastive", "vicreg", "minc"}
     assert [name for name, spec in TABLE.items() if spec.provisional] == ["minc"]
     for name, spec in TABLE.items():
         assert spec.name == name
@@ -40,7 +40,7 @@ def test_unknown_name_gets_the_nearest(wrong, near):
 
 
 def test_name_unlike_any_lists_all():
-    with pytest.raises(ValueError, match="nt_xent, spectral_contrastive, vicreg, minc"):
+    with pytest.raises(ValueError, match=", ".join(names())):
         get("zzz")
 
 

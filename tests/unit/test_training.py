@@ -6,7 +6,7 @@ import os
 import signal
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import coview
-from coview import data
+from coview import data, encoders
 from coview.encoders import Compact
 from coview.objectives import Loss, Needs
 from coview.training import checkpoints
@@ -24,6 +24,7 @@ from coview.training.loop import Seen, State, Stopped, run
 from coview.training.observers import Collapsed
 from coview.training.optimizers import build_optimizer, peak_learning_rate
 from coview.training.pretrain import train
+from coview.training.randomness import isolated
 from coview.training.run_folder import RunFolder
 from coview.training.schedules import default_epochs, warmup_cosine
 from coview.training.settings import Pretraining, parse
@@ -186,7 +187,10 @@ def test_a_users_module_is_not_changed(images: np.ndarray, tmp_path: Path) -> No
     assert encoder(torch.zeros(3, 3, 12, 12)).shape == (3, 16)
 
 
-def test_stop_by_a_signal_and_resume_equals_no_stop(images: np.ndarray, tmp_path: Path) -> None:
+@pytest.mark.parametrize("objective", ["minc", "byol"])
+def test_stop_by_a_signal_and_resume_equals_no_stop(
+    images: np.ndarray, tmp_path: Path, objective: str
+) -> None:
     class Interrupting(Tiny):
         count = 0
 
@@ -198,9 +202,9 @@ def test_stop_by_a_signal_and_resume_equals_no_stop(images: np.ndarray, tmp_path
 
     interrupting = Interrupting()
     interrupting.load_state_dict(START.state_dict())
-    whole = train(quick(images, tmp_path / "whole", steps=6, objective="minc")).folder
-    settings = quick(images, tmp_path / "parts", steps=6, objective="minc", encoder=interrupting)
-    with pytest.raises(Stopped, match="SIGTERM after step 3 of 6"):
+    whole = train(quick(images, tmp_path / "whole", steps=6, objective=objective)).folder
+    settings = quick(images, tmp_path / "parts", steps=6, objective=objective, encoder=interrupting)
+    with pytest.raises(Stopped, match=r"SIGTERM after step [23] of 6"):
         train(settings)
     parts = train(replace(settings, resume=True)).folder
     assert same(whole, parts)
@@ -342,12 +346,92 @@ def test_the_loop_saves_at_the_start_and_at_the_end_only(tmp_path: Path) -> None
     assert checkpoints.load(path)["step"] == 3
 
 
-@pytest.mark.parametrize("objective", ["nt_xent", "spectral_contrastive", "vicreg", "minc"])
+@pytest.mark.parametrize(
+    "objective",
+    [
+        "nt_xent",
+        "spectral_contrastive",
+        "vicreg",
+        "byol",
+        "simsiam",
+        "linear_byol",
+        "minc",
+    ],
+)
 def test_every_objective_trains(images: np.ndarray, tmp_path: Path, objective: str) -> None:
     settings = quick(images, tmp_path / "run", objective=objective, steps=60, learning_rate=0.01)
     folder = train(settings).folder
     losses = [json.loads(line)["loss"] for line in folder.metrics.read_text().splitlines()]
     assert np.mean(losses[-20:]) < np.mean(losses[:20])
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """An objective that keeps what it is given."""
+
+    needs: Needs
+    seen: list[dict[str, torch.Tensor]] = field(default_factory=list)
+
+    def init(self, dim: int) -> nn.Module:
+        return nn.Module()
+
+    def __call__(self, z: torch.Tensor, state: nn.Module, **given: object) -> Loss:
+        self.seen.append({"z": z, **given})  # type: ignore[dict-item]
+        return Loss(z.square().mean())
+
+    def update(self, state: nn.Module, statistics: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("target", ["online", "average"])
+@pytest.mark.parametrize("kind", ["mlp", "bottleneck", "linear"])
+def test_predictions_and_targets(
+    images: np.ndarray, tmp_path: Path, kind: str, target: str
+) -> None:
+    recorder = Recorder(Needs(predictor=kind, target=target))
+    settings = quick(images, tmp_path / "run", objective=recorder, projector=(16, 12), steps=2)
+    folder = train(settings).folder
+    first, second = recorder.seen
+    assert first["z"].requires_grad
+    assert not first["target"].requires_grad
+    assert first.keys() == {"z", "target", "ranks"}
+    assert not torch.equal(first["z"], first["target"])
+    parts = checkpoints.load(folder.checkpoint)["parts"]
+    own = {name: x for name, x in parts["learner"].items() if name.startswith("predictor.")}
+    assert own["predictor.0.weight"].shape[1] == 12
+    assert ("target" in parts) == (target == "average")
+    assert not any("predictor" in name for name in parts.get("target", {}))
+    if kind == "linear":  # the target is what the predictor gets
+        with isolated(settings.seed, "predictor"):
+            weight = encoders.predictor("linear", 12, hidden=16)[0].weight.detach()
+        predicted = [seen["z"].detach() for seen in (first, second)]
+        if target == "online":
+            torch.testing.assert_close(predicted[0], first["target"] @ weight.T)
+            assert not torch.allclose(predicted[1], second["target"] @ weight.T)  # it was trained
+        else:  # the networks are still the same, then the target lags
+            torch.testing.assert_close(predicted[0], first["target"] @ weight.T)
+    assert coview.load(folder, backbone=Tiny())(torch.zeros(2, 3, 12, 12)).shape == (2, 16)
+
+
+def test_labels_and_index_are_those_of_the_batch(images: np.ndarray, tmp_path: Path) -> None:
+    recorder = Recorder(Needs(labels=True, source_index=True))
+    labels = np.arange(40) % 3
+    source = data.open(images, labels=labels.tolist())
+    train(quick(source, tmp_path / "run", objective=recorder))
+    splits = json.loads((tmp_path / "run" / "splits.json").read_text())
+    order = np.sort(splits["train"] + splits["validation"])
+    assert recorder.seen[0].keys() == {"z", "labels", "index", "ranks"}
+    for seen in recorder.seen:
+        assert seen["labels"].tolist() == labels[order][seen["index"].numpy()].tolist()
+    with pytest.raises(ValueError, match=r"learns from labels and .* has none"):
+        train(quick(images, tmp_path / "none", objective=recorder))
+
+
+def test_a_batch_too_small_for_the_objective_is_refused(images: np.ndarray, tmp_path: Path) -> None:
+    recorder = Recorder(Needs(more_images_than_dims=True))
+    with pytest.raises(ValueError, match="batch_size 8 must exceed the 8 dimensions"):
+        train(quick(images, tmp_path / "run", objective=recorder))
+    train(quick(images, tmp_path / "run", objective=recorder, batch_size=9))
 
 
 def test_per_view_statistics_differ_from_merged(images: np.ndarray, tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from coview.views import (
     presets,
 )
 
+SAME_SIZE = [name for name in views.names() if not views.get(name).sizes]
+
 EVERYTHING = (
     RandomResizedCrop(scale=(0.2, 1.0)),
     HorizontalFlip(),
@@ -56,7 +58,7 @@ def test_views_have_the_stated_shape_dtype_and_range():
     assert record.index.tolist() == list(range(100, 112))
 
 
-@pytest.mark.parametrize("name", views.names())
+@pytest.mark.parametrize("name", SAME_SIZE)
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_replay_is_bit_exact_also_through_json(name, channels):
     images = pixels(channels=channels)
@@ -96,7 +98,7 @@ def test_a_view_does_not_depend_on_the_batch(threads, channels, side, size):
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("name", views.names())
+@pytest.mark.parametrize("name", SAME_SIZE)
 def test_presets_do_not_depend_on_the_batch(name):
     images, index = pixels(40, side=40), np.arange(40)
     made = call(views.get(name), images, index, size=40).views
@@ -151,8 +153,8 @@ def test_operations_run_in_the_order_of_the_policy():
     start = images / 255
     every = {"applied": np.ones(12, bool), "threshold": np.full(12, 0.3)}
     expected = grey.apply(invert.apply(start, every, size=0), every, size=0)
-    assert torch.equal(made[0], expected)
-    assert not torch.equal(made[0], made[1])
+    torch.testing.assert_close(made[0], expected, rtol=0, atol=1e-6)
+    assert (made[0] - made[1]).abs().max() > 0.1
 
 
 # --- captions
@@ -292,6 +294,11 @@ def operation(policy, view, kind):
         ("byol", (0.08, 1.0), (0.4, 0.4, 0.2, 0.1), (1.0, 0.1), (0.0, 0.2)),
         ("vicreg", (0.08, 1.0), (0.4, 0.4, 0.2, 0.1), (1.0, 0.1), (0.0, 0.2)),
         ("simsiam", (0.2, 1.0), (0.4, 0.4, 0.4, 0.1), (0.5, 0.5), None),
+        ("mocov2", (0.2, 1.0), (0.4, 0.4, 0.4, 0.1), (0.5, 0.5), None),
+        ("simclr_strong", (0.08, 1.0), (0.8, 0.8, 0.8, 0.2), (0.5, 0.5), None),
+        ("infomin", (0.2, 1.0), (0.8, 0.8, 0.8, 0.2), (0.5, 0.5), None),
+        ("pycontrast_b", (0.2, 1.0), (0.4, 0.4, 0.4, 0.1), (0.5, 0.5), None),
+        ("pycontrast_d", (0.2, 1.0), (0.8, 0.8, 0.8, 0.2), (0.5, 0.5), None),
         ("small", (0.2, 1.0), (0.4, 0.4, 0.4, 0.1), None, None),
     ],
 )
@@ -301,7 +308,9 @@ def test_presets_have_their_papers_numbers(name, scale, jitter, blur, solarize):
         crop = operation(name, view, RandomResizedCrop)
         assert crop.scale == scale
         assert crop.ratio == (3 / 4, 4 / 3)
-        assert crop.interpolation == ("bilinear" if name in ("simsiam", "small") else "bicubic")
+        assert crop.interpolation == (
+            "bicubic" if name in ("simclr", "simclr_strong", "byol", "vicreg") else "bilinear"
+        )
         each = operation(name, view, ColorJitter)
         assert (each.brightness, each.contrast, each.saturation, each.hue) == jitter
         assert each.probability == 0.8

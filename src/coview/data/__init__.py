@@ -16,6 +16,8 @@ from coview.data.opening import LabelSource as LabelSource
 from coview.data.opening import open as open
 from coview.data.rendering import Recipe as Recipe
 from coview.data.rendering import Scaling as Scaling
+from coview.data.scenes import MovingDigits as MovingDigits
+from coview.data.scenes import Scenes as Scenes
 from coview.data.source import Source as Source
 from coview.data.splits import Splits as Splits
 from coview.data.splits import folds as folds

@@ -1,8 +1,9 @@
-"""The projector, and the target that follows the online network."""
+"""The projector, the predictor, and the target that follows the online network."""
 
 import copy
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import nn
@@ -36,6 +37,19 @@ class Projector(nn.Sequential):
         layers += [nn.BatchNorm1d(widths[-1])] if last_norm else []
         super().__init__(*layers)
         self.dim = widths[-1]
+
+
+def predictor(kind: Literal["mlp", "bottleneck", "linear"], dim: int, hidden: int) -> Projector:
+    """Build a network from embeddings to predictions of the same width.
+
+    Args:
+        kind: "mlp" has one hidden layer of width `hidden` (BYOL: the projector once more),
+            "bottleneck" one of a quarter of `dim` (SimSiam), "linear" none.
+        dim: Dimension of the embeddings.
+        hidden: Width of the projector's hidden layers.
+    """
+    widths = {"mlp": (hidden, dim), "bottleneck": (max(1, dim // 4), dim), "linear": (dim,)}
+    return Projector(dim, widths[kind])
 
 
 class Target(nn.Module):

@@ -9,10 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from coview.ranks import Ranks
 from coview.typing import Embeddings, Indices, Scalar
+
+Targets = Float[Tensor, "target_view batch dim"]
+"""What predictions are compared with; fewer views than there are predictions, with multi-crop."""
 
 Statistics = Mapping[str, Tensor]
 """What one call hands to `update`: sums over all ranks, without gradient."""
@@ -24,21 +28,25 @@ class Needs:
 
     Attributes:
         predictor: A network on top of the online projector, whose outputs are then the embeddings
-            with gradient: an MLP, or one linear map. None for no such network.
+            with gradient: an MLP with one hidden layer as wide as the projector's ("mlp") or a
+            quarter of the embedding ("bottleneck"), or one linear map. None for no such network.
         target: Further embeddings of the same views, without gradient: "online" for the projector's
             before the predictor, "average" for those of a network that follows the online one.
         labels: The class of each image.
         source_index: The position of each image in its source.
         min_views: Fewest views of an image.
         max_views: Most views of an image; None for no limit.
+        more_images_than_dims: The batch over all ranks must hold more images than the embedding
+            has dimensions.
     """
 
-    predictor: Literal["mlp", "linear"] | None = None
+    predictor: Literal["mlp", "bottleneck", "linear"] | None = None
     target: Literal["online", "average"] | None = None
     labels: bool = False
     source_index: bool = False
     min_views: int = 2
     max_views: int | None = 2
+    more_images_than_dims: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,7 @@ class Objective(Protocol):
         z: Embeddings,
         state: nn.Module,
         *,
-        target: Embeddings | None = None,
+        target: Targets | None = None,
         labels: Indices | None = None,
         index: Indices | None = None,
         ranks: Ranks | None = None,
@@ -89,7 +97,8 @@ class Objective(Protocol):
         Args:
             z: Embeddings of this rank's images; the predictor's outputs where there is one.
             state: What `init` returned; it is read, never changed.
-            target: What `needs.target` asks for.
+            target: What `needs.target` asks for: the same views in the same order, or the first of
+                them.
             labels: The class of each of this rank's images, if `needs.labels`; -1 for unknown.
             index: The position of each of them in the source, if `needs.source_index`.
             ranks: The processes that share the batch; None for `Ranks.current()`.
@@ -129,7 +138,7 @@ class Symmetric(Stateless, ABC):
         z: Embeddings,
         state: nn.Module,
         *,
-        target: Embeddings | None = None,
+        target: Targets | None = None,
         labels: Indices | None = None,
         index: Indices | None = None,
         ranks: Ranks | None = None,
@@ -144,15 +153,15 @@ class Predictive(Stateless, ABC):
     needs: ClassVar[Needs]
 
     @abstractmethod
-    def loss(self, prediction: Embeddings, target: Embeddings, ranks: Ranks | None) -> Loss:
-        """Return the loss of predictions [view batch dim] of targets [view batch dim]."""
+    def loss(self, prediction: Embeddings, target: Targets, ranks: Ranks | None) -> Loss:
+        """Return the loss of predictions of the targets of other views."""
 
     def __call__(
         self,
         z: Embeddings,
         state: nn.Module,
         *,
-        target: Embeddings | None = None,
+        target: Targets | None = None,
         labels: Indices | None = None,
         index: Indices | None = None,
         ranks: Ranks | None = None,
@@ -161,3 +170,27 @@ class Predictive(Stateless, ABC):
         if target is None:
             raise ValueError("target is missing: the embeddings that z predicts")
         return self.loss(z, target, ranks)
+
+
+def buffer_of(state: nn.Module, name: str, *shape: int) -> Tensor:
+    """Return a state's buffer.
+
+    Args:
+        state: What an objective's `init` returned.
+        name: Which of its buffers.
+        *shape: The shape that it must have; -1 for any length of an axis.
+
+    Raises:
+        ValueError: If the state has no such buffer, or one of another shape: it was made for
+            embeddings of another width.
+    """
+    buffer = dict(state.named_buffers()).get(name)
+    if buffer is None:
+        raise ValueError(f"state has no {name}; make it with the objective's init(dim)")
+    fits = len(shape) == buffer.ndim and all(
+        wanted in (-1, size) for wanted, size in zip(shape, buffer.shape, strict=True)
+    )
+    if not fits:
+        wanted = tuple("any" if size == -1 else size for size in shape)
+        raise ValueError(f"state: {name} must have shape {wanted}; got {tuple(buffer.shape)}")
+    return buffer

@@ -25,10 +25,24 @@ def check_positive(name: str, value: float) -> None:
         raise ValueError(f"{name} must be a finite number above 0; got {value}")
 
 
+def check_count(name: str, value: int, low: int) -> None:
+    """Raise ValueError unless `value` is a whole number of at least `low`."""
+    if not isinstance(value, int) or value < low:
+        raise ValueError(f"{name} must be a whole number, at least {low}; got {value}")
+
+
 def check_two_views(z: Tensor) -> None:
     """Raise ValueError unless `z` is [view batch dim] with two views."""
     if z.ndim != 3 or len(z) != 2:
         raise ValueError(f"z must be [view batch dim] with 2 views; got shape {tuple(z.shape)}")
+
+
+def check_views(z: Tensor) -> None:
+    """Raise ValueError unless `z` is [view batch dim] with two views or more."""
+    if z.ndim != 3 or len(z) < 2:
+        raise ValueError(
+            f"z must be [view batch dim] with at least 2 views; got shape {tuple(z.shape)}"
+        )
 
 
 def total_images(counts: Sequence[int]) -> int:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coview.objectives.contract import Loss, Needs, Statistics
+from coview.objectives.contract import Loss, Needs, Statistics, buffer_of
 from coview.objectives.inputs import (
     check_positive,
     check_range,
@@ -173,7 +173,7 @@ class MINC:
         terms = minc_terms(
             z,
             z if target is None else target,
-            state.get_buffer("second_moment"),
+            buffer_of(state, "second_moment", z.shape[-1], z.shape[-1]),
             batch_weight=self.batch_weight,
             normalization=self.normalization,
             scale=self.scale,

@@ -1,8 +1,13 @@
+# ruff: noqa: ANN401 (the context of an autograd function has no type)
 """Sums of outer products, over ranks, on the cheap side of ‖Z Zᵀ‖ = ‖Zᵀ Z‖."""
+
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from coview.ranks import Ranks
 
@@ -33,6 +38,27 @@ def exchanged_by_moments(
     return views * images * dim + scalars_of_pairs
 
 
+def outer_products(z: Float[Tensor, "*view batch dim"]) -> Float[Tensor, "*view dim dim"]:
+    """Return Zᵀ Z, with one product in the backward pass where autograd would take two."""
+    moments: Tensor = _OuterProducts.apply(z)
+    return moments
+
+
+class _OuterProducts(Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> Tensor:
+        ctx.save_for_backward(z)
+        return z.mT @ z
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (z,) = ctx.saved_tensors
+        with torch.autocast(z.device.type, enabled=False):
+            to_rows: Tensor = z @ (gradient + gradient.mT)
+            return to_rows
+
+
 def sum_outer_products(
     moments: Float[Tensor, "*view dim dim"], ranks: Ranks
 ) -> Float[Tensor, "*view dim dim"]:
@@ -52,6 +78,11 @@ def gather_views(
 ) -> Float[Tensor, "view all_images dim"]:
     """Return the images of all ranks; every rank must do the same with them."""
     return ranks.gather(z.transpose(0, 1), counts, replicated=True).transpose(0, 1)
+
+
+def mean_squared_distance(z: Float[Tensor, "view batch dim"]) -> Float[Tensor, ""]:
+    """Return the mean over pairs of views of ‖Z_v − Z_w‖²."""
+    return (z - z.mean(0)).square().sum() * (2 / (len(z) - 1))
 
 
 def zero_diagonal(x: Float[Tensor, "*shape n n"]) -> Float[Tensor, "*shape n n"]:

@@ -1,21 +1,45 @@
+# ruff: noqa: ANN401 (the context of an autograd function has no type)
 """Lengths of embeddings: the sphere and the ball."""
 
 import math
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 Normalization = Literal["none", "ball", "sphere"]
 
 
-def unit_rows(z: Float[Tensor, "*shape dim"]) -> Float[Tensor, "*shape dim"]:
-    """Scale rows to norm 1, whatever their size; a zero row stays zero."""
-    largest = z.detach().abs().amax(-1, keepdim=True)
-    z = z / torch.where(largest > 0, largest, 1)  # squares neither overflow nor vanish
-    norm = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
-    return z / torch.where(norm > 0, norm, 1)
+def unit_rows(z: Float[Tensor, "*shape dim"], length: float = 1.0) -> Float[Tensor, "*shape dim"]:
+    """Scale rows to norm 1 or `length`, whatever their size; a zero row stays zero."""
+    unit: Tensor = _UnitRows.apply(z, length)
+    return unit
+
+
+class _UnitRows(Function):
+    """In one piece because embeddings are long: fewer passes, and nothing kept but the result."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, length: float) -> Tensor:
+        largest = torch.maximum(z.amax(-1, keepdim=True), -z.amin(-1, keepdim=True))
+        largest = torch.where(largest > 0, largest, 1)
+        unit = z / largest  # squares neither overflow nor vanish
+        norm = torch.linalg.vector_norm(unit, dim=-1, keepdim=True)
+        norm = torch.where(norm > 0, norm, 1)
+        unit.mul_(length / norm)
+        ctx.length = length
+        ctx.save_for_backward(unit, (length / norm / largest).clamp(max=torch.finfo(z.dtype).max))
+        return unit
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        unit, factor = ctx.saved_tensors
+        along = (gradient * unit).sum(-1, keepdim=True) / ctx.length**2
+        return torch.addcmul(gradient, unit, along, value=-1).mul_(factor), None
 
 
 def check_normalization(normalization: str) -> None:
@@ -38,7 +62,7 @@ def normalized(
     if normalization == "none":
         return z
     radius = math.sqrt(scale)
-    on_sphere = unit_rows(z) * radius
+    on_sphere = unit_rows(z, radius)
     if normalization == "sphere":
         return on_sphere
     inside = torch.linalg.vector_norm(z.detach(), dim=-1, keepdim=True) < radius

@@ -24,6 +24,8 @@ partner is predicted), or samples against a summary of all others."""
 class KnownPoint:
     """Embeddings whose value is known; all in float64, with a fresh state.
 
+    They are their own targets where there are targets, and each image is a class of its own.
+
     Attributes:
         name: What is special about them.
         embeddings: From the number of images and the width (at least 8 each) to embeddings.
@@ -91,6 +93,8 @@ class ObjectiveSpec:
         reference: Official code, with its commit.
         ledger: Every constant that differs from the source.
         min_batch: Fewest images over all ranks.
+        degenerate_error: Words of the ValueError on batches where the value is not defined
+            (identical rows, too few images); empty if it is finite on all.
         semi_gradient: Part of the gradient is stopped when no target is given.
         provisional: The form may still change.
     """
@@ -110,5 +114,6 @@ class ObjectiveSpec:
     reference: str
     ledger: tuple[Constant, ...] = ()
     min_batch: int = 2
+    degenerate_error: str = ""
     semi_gradient: bool = False
     provisional: bool = False

@@ -1,20 +1,22 @@
 """VICReg: views agree, every dimension keeps its spread, dimensions do not repeat each other."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
+from jaxtyping import Float
 from torch import Tensor
 
-from coview.objectives.contract import Loss, Symmetric
+from coview.objectives.contract import Loss, Needs, Symmetric
 from coview.objectives.inputs import (
     check_positive,
     check_range,
-    check_two_views,
+    check_views,
     full_precision,
     total_images,
 )
 from coview.objectives.moments import (
     gather_views,
+    mean_squared_distance,
     moments_are_cheaper,
     sum_outer_products,
     zero_diagonal,
@@ -30,6 +32,12 @@ class VICRegTerms(NamedTuple):
     variance: Scalar
     covariance: Scalar
 
+    def weighted(self, invariance: float, variance: float, covariance: float) -> Scalar:
+        """Return the sum of the terms times these weights."""
+        return (
+            invariance * self.invariance + variance * self.variance + covariance * self.covariance
+        )
+
 
 def vicreg(
     z: Embeddings,
@@ -40,7 +48,7 @@ def vicreg(
     eps: float = 1e-4,
     ranks: Ranks | None = None,
 ) -> Scalar:
-    """Return the weighted sum of the VICReg terms of two views.
+    """Return the weighted sum of the VICReg terms.
 
     Args:
         z: Embeddings, not normalised.
@@ -51,18 +59,19 @@ def vicreg(
         ranks: The processes that share the batch; None for `Ranks.current()`.
 
     Raises:
-        ValueError: If there are not two views of at least two images, a weight is negative, or
-            `eps` is not positive.
+        ValueError: If there are not two or more views of at least two images, a weight is negative,
+            or `eps` is not positive.
 
     The formula, convention and references are those of `vicreg_terms`.
     """
-    weights = _checked_weights(invariance_weight, variance_weight, covariance_weight)
-    return _weighted(vicreg_terms(z, eps=eps, ranks=ranks), weights)
+    check_weights(invariance_weight, variance_weight, covariance_weight)
+    terms = vicreg_terms(z, eps=eps, ranks=ranks)
+    return terms.weighted(invariance_weight, variance_weight, covariance_weight)
 
 
 @full_precision
 def vicreg_terms(z: Embeddings, *, eps: float = 1e-4, ranks: Ranks | None = None) -> VICRegTerms:
-    r"""Return the unweighted VICReg terms of two views.
+    r"""Return the unweighted VICReg terms.
 
     .. math:: \frac{1}{nd} \|Z_1 - Z_2\|^2,\quad
               \sum_v \frac{1}{2d} \sum_k \max\big(0, 1 - \sqrt{C^v_{kk} + \epsilon}\big),\quad
@@ -76,9 +85,11 @@ def vicreg_terms(z: Embeddings, *, eps: float = 1e-4, ranks: Ranks | None = None
         ranks: The processes that share the batch; None for `Ranks.current()`.
 
     Raises:
-        ValueError: If there are not two views of at least two images, or `eps` is not positive.
+        ValueError: If there are not two or more views of at least two images, or `eps` is not
+            positive.
 
     Convention: The official code's: the variance is halved per view, the covariance is not.
+    Views: The distance is a mean over pairs of views; sums over v become 2/V times sums over V.
     Known points: All zero on identical, centred, whitened views.
     Invariances: Swapping the views, a common translation, permuting or mirroring dimensions.
     Numerics: Means are removed before products are formed. The squared covariances are taken on the
@@ -89,21 +100,29 @@ def vicreg_terms(z: Embeddings, *, eps: float = 1e-4, ranks: Ranks | None = None
     References:
         bardes2022vicreg; official code, facebookresearch/vicreg main_vicreg.py at 4e12602.
     """
-    check_two_views(z)
+    check_views(z)
     check_positive("eps", eps)
     ranks = ranks or Ranks.current()
     counts = ranks.counts(z[0])
-    images, dim = total_images(counts), z.shape[-1]
+    images, views, dim = total_images(counts), len(z), z.shape[-1]
     on_moments = moments_are_cheaper(images, dim, ranks)
     if not on_moments:
         z, ranks = gather_views(z, counts, ranks), Ranks()
-    distance = ranks.sum((z[0] - z[1]).square().sum(), replicated=True)
-    # Sums of squares about the mean do not change with it to first order: it needs no gradient.
+    distance = ranks.sum(mean_squared_distance(z), replicated=True)
+    # Sums of products about the mean do not change with it to first order: it needs no gradient.
     centred = z - ranks.sum(z.detach().sum(1, keepdim=True)) / images
     spread = _covariances if on_moments else _covariances_from_pairs
     variances, squares = spread(centred, images, ranks)
-    hinges = (1 - (variances + eps).sqrt()).relu()
-    return VICRegTerms(distance / (images * dim), hinges.sum() / (2 * dim), squares / dim)
+    return VICRegTerms(
+        distance / (images * dim),
+        missing_spread(variances, eps).mean(),
+        2 * squares / (views * dim),
+    )
+
+
+def missing_spread(variances: Float[Tensor, "*shape"], eps: float) -> Float[Tensor, "*shape"]:
+    """Return max(0, 1 − √(variance + eps))."""
+    return (1 - (variances + eps).sqrt()).relu()
 
 
 def _covariances(centred: Tensor, images: int, ranks: Ranks) -> tuple[Tensor, Tensor]:
@@ -119,23 +138,20 @@ def _covariances_from_pairs(centred: Tensor, images: int, ranks: Ranks) -> tuple
     return variances, gram.square().sum() - variances.square().sum()
 
 
-def _checked_weights(
+def check_weights(
     invariance_weight: float, variance_weight: float, covariance_weight: float
-) -> tuple[float, float, float]:
+) -> None:
+    """Raise ValueError unless all are finite and at least 0."""
     check_range("invariance_weight", invariance_weight, 0.0)
     check_range("variance_weight", variance_weight, 0.0)
     check_range("covariance_weight", covariance_weight, 0.0)
-    return invariance_weight, variance_weight, covariance_weight
-
-
-def _weighted(terms: VICRegTerms, weights: tuple[float, float, float]) -> Scalar:
-    invariance, variance, covariance = weights
-    return invariance * terms.invariance + variance * terms.variance + covariance * terms.covariance
 
 
 @dataclass(frozen=True, kw_only=True)
 class VICReg(Symmetric):
     """VICReg's objective; see `vicreg_terms`."""
+
+    needs: ClassVar[Needs] = Needs(max_views=None)
 
     invariance_weight: float = 25.0
     variance_weight: float = 25.0
@@ -143,11 +159,11 @@ class VICReg(Symmetric):
     eps: float = 1e-4
 
     def __post_init__(self) -> None:
-        _checked_weights(self.invariance_weight, self.variance_weight, self.covariance_weight)
+        check_weights(self.invariance_weight, self.variance_weight, self.covariance_weight)
         check_positive("eps", self.eps)
 
     def loss(self, z: Embeddings, ranks: Ranks | None) -> Loss:
         """Return the loss of `z`."""
-        weights = (self.invariance_weight, self.variance_weight, self.covariance_weight)
         terms = vicreg_terms(z, eps=self.eps, ranks=ranks)
-        return Loss.of(_weighted(terms, weights), terms._asdict())
+        total = terms.weighted(self.invariance_weight, self.variance_weight, self.covariance_weight)
+        return Loss.of(total, terms._asdict())

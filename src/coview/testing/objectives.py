@@ -4,45 +4,35 @@ A check takes a row of the table and, if it is not the default one, the objectiv
 asks is in its docstring.
 """
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, get_args
 
+import jaxtyping
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from coview.objectives import Invariance, Loss, Objective, ObjectiveSpec
-from coview.random import torch_generator
-from coview.ranks import Ranks
-from coview.typing import Embeddings
-
-SHAPES = ((9, 4), (5, 12))
-"""Images and width: more images than dimensions, and fewer."""
+from coview.objectives import Invariance, Objective, ObjectiveSpec
+from coview.testing.cases import (
+    Case,
+    case_of,
+    cases,
+    embeddings,
+    enough_images,
+    near,
+    random_case,
+    warmed_state,
+)
 
 Check = Callable[[ObjectiveSpec, Objective], None]
-Reference = Callable[[Embeddings, Objective, nn.Module], float]
-
-
-def embeddings(
-    images: int, dim: int, *, views: int = 2, seed: int = 0, distance: float = 0.5
-) -> Embeddings:
-    """Return float64 embeddings whose views differ by about `distance` from their image."""
-    generator = torch_generator("embeddings", images, dim, views, seed)
-    image = torch.randn(1, images, dim, generator=generator, dtype=torch.float64)
-    noise = torch.randn(views, images, dim, generator=generator, dtype=torch.float64)
-    return image + distance * noise + 0.3
-
-
-def warmed_state(objective: Objective, dim: int, seed: int = 100) -> nn.Module:
-    """Return a float64 state after two updates, so that it is nothing special."""
-    state = objective.init(dim).double()
-    for step in range(2):
-        z = embeddings(7, dim, views=objective.needs.min_views, seed=seed + step)
-        objective.update(state, [objective(z, state, ranks=Ranks()).statistics])
-    return state
+Reference = Callable[..., float]
+"""From embeddings, objective and state, and `target`, `labels` and `index` by name where the
+objective needs them, to the value."""
 
 
 def check_objective(spec: ObjectiveSpec, objective: Objective | None = None) -> None:
@@ -57,17 +47,19 @@ def check_objective(spec: ObjectiveSpec, objective: Objective | None = None) -> 
 
 def check_reference(objective: Objective, reference: Reference, *, tolerance: float = 1e-9) -> None:
     """Compare with an independent implementation, in float64, on both sides of dim = images."""
-    for z, state in _cases(objective):
-        _close(_value(objective, z, state), reference(z, objective, state), tolerance, "reference")
+    for case in cases(objective):
+        expected = reference(case.z, objective, case.state, **case.given)
+        _close(case.value(objective), float(expected), tolerance, "reference")
 
 
 def check_scalar(spec: ObjectiveSpec, objective: Objective) -> None:
     """Return a finite scalar of at least 32 bits, and terms that hold no graph."""
-    for z, state in _cases(objective):
-        for dtype, result in ((torch.float32, torch.float32), (torch.float64, torch.float64)):
-            loss = _call(objective, z.to(dtype).requires_grad_(), state)
+    for case in cases(objective):
+        for dtype in (torch.float32, torch.float64):
+            typed = case.changed(partial(torch.Tensor.to, dtype=dtype))
+            loss = replace(typed, z=typed.z.clone().requires_grad_()).loss(objective)
             _require(loss.total.shape == (), f"the loss has shape {tuple(loss.total.shape)}")
-            _require(loss.total.dtype == result, f"{dtype} embeddings give {loss.total.dtype}")
+            _require(loss.total.dtype == dtype, f"{dtype} embeddings give {loss.total.dtype}")
             _require(bool(loss.total.isfinite()), f"the loss is {loss.total.item()}")
             for name, part in {**loss.terms, **loss.statistics}.items():
                 _require(not part.requires_grad, f"{name} still has its graph")
@@ -75,29 +67,38 @@ def check_scalar(spec: ObjectiveSpec, objective: Objective) -> None:
 
 def check_pure(spec: ObjectiveSpec, objective: Objective) -> None:
     """Leave embeddings, state and global random generators alone; repeat exactly."""
-    for z, state in _cases(objective):
-        kept, memory = z.clone(), {name: x.clone() for name, x in state.state_dict().items()}
+    for case in cases(objective):
+        tensors = {"z": case.z, **case.given, **case.state.state_dict()}
+        kept = {name: x.clone() for name, x in tensors.items()}
         before = _random_state()
-        first, second = _value(objective, z, state), _value(objective, z, state)
+        first, second = case.value(objective), case.value(objective)
         _require(first == second, f"two calls give {first} and {second}")
-        _require(torch.equal(z, kept), "the embeddings were changed")
-        _require(_same(state.state_dict(), memory), "the call changed the state")
+        for name, x in tensors.items():
+            _require(torch.equal(x, kept[name]), f"the call changed {name}")
         _require(_random_state() == before, "a global random generator was used")
 
 
 def check_gradient(spec: ObjectiveSpec, objective: Objective) -> None:
-    """Agree with finite differences; a semi-gradient does so for a fixed target."""
-    for z, state in _cases(objective):
-        target = z + 0.1 * z.flip(1) if spec.semi_gradient else None
+    """Agree with finite differences, for fixed targets; send no gradient to targets."""
+    for case in cases(objective):
+        if spec.semi_gradient and "target" not in case.given:
+            case = replace(case, given={**case.given, "target": near(case.z)})
 
-        def total(z: Tensor, target: Tensor | None = target, state: nn.Module = state) -> Tensor:
-            return objective(z, state, target=target, ranks=Ranks()).total
+        def total(z: Tensor, case: Case = case) -> Tensor:
+            return replace(case, z=z).loss(objective).total
 
-        torch.autograd.gradcheck(total, (z.requires_grad_(),))
+        fast = len(case.z) > objective.needs.min_views  # random directions are enough there
+        torch.autograd.gradcheck(total, (case.z.clone().requires_grad_(),), fast_mode=fast)
+        if "target" in case.given:
+            target = case.given["target"].clone().requires_grad_()
+            given = {**case.given, "target": target}
+            loss = replace(case, z=case.z.clone().requires_grad_(), given=given).loss(objective)
+            (gradient,) = torch.autograd.grad(loss.total, target, allow_unused=True)
+            _require(gradient is None, "the target receives a gradient")
 
 
 def check_degenerate(spec: ObjectiveSpec, objective: Objective) -> None:
-    """Have finite values and gradients where formulas tend to break."""
+    """Have finite values and gradients where formulas tend to break, or the declared error."""
     z = embeddings(6, 8).float()
     zero_row = z.clone()
     zero_row[:, 1] = 0
@@ -113,11 +114,27 @@ def check_degenerate(spec: ObjectiveSpec, objective: Objective) -> None:
     if "row scaling" in spec.invariances:
         hostile |= {"rows of size 1e-25": z * 1e-25, "rows of size 1e25": z * 1e25}
     for name, rows in hostile.items():
-        leaf = rows.clone().requires_grad_()
-        total = objective(leaf, objective.init(rows.shape[-1]), ranks=Ranks()).total
-        (gradient,) = torch.autograd.grad(total, leaf)
-        _require(bool(total.isfinite()), f"{name}: the loss is {total.item()}")
-        _require(bool(gradient.isfinite().all()), f"{name}: the gradient is not finite")
+        case = random_case(objective, rows.clone(), objective.init(rows.shape[-1]))
+        try:
+            _require_finite(objective, case, name)
+        except ValueError as error:
+            expected = spec.degenerate_error
+            _require(bool(expected) and expected in str(error), f"{name}: {error!r}")
+
+
+def check_optima(spec: ObjectiveSpec, objective: Objective) -> None:
+    """Be finite in float32 at and near the known points of least value, and within 1e-4 there."""
+    for point in spec.known_points:
+        exact = point.embeddings(8, 8)
+        low, _ = spec.bounds(objective, exact.shape[1])
+        if abs(point.value(objective, exact.shape[1], 8) - low) > 1e-6:
+            continue
+        for distance in (0.0, 1e-6, 1e-3):
+            z = (exact + distance * embeddings(exact.shape[1], 8)).float()
+            case = case_of(objective, z, objective.init(8))
+            _require_finite(objective, case, f"{point.name}, {distance:g} away")
+            wide = case_of(objective, z.double(), objective.init(8).double()).value(objective)
+            _close(case.value(objective), wide, 1e-4, f"float32 at {point.name}")
 
 
 def check_known_points(spec: ObjectiveSpec, objective: Objective) -> None:
@@ -125,7 +142,7 @@ def check_known_points(spec: ObjectiveSpec, objective: Objective) -> None:
     for point in spec.known_points:
         for images, dim in ((8, 8), (11, 8), (8, 13)):
             z = point.embeddings(images, dim)
-            value = _value(objective, z, objective.init(dim).double())
+            value = case_of(objective, z, objective.init(dim).double()).value(objective)
             _close(value, point.value(objective, z.shape[1], dim), 1e-6, point.name)
 
 
@@ -133,54 +150,57 @@ def check_bounds(spec: ObjectiveSpec, objective: Objective) -> None:
     """Stay within the declared bounds, at random and at known points."""
     points = [point.embeddings(9, 8) for point in spec.known_points]
     for dim in (4, 12):
-        points += [embeddings(9, dim, seed=seed, distance=10.0 ** (seed - 3)) for seed in range(6)]
+        images = enough_images(objective, 9, dim)
+        points += [
+            embeddings(images, dim, seed=seed, distance=10.0 ** (seed - 3)) for seed in range(6)
+        ]
     for z in points:
         low, high = spec.bounds(objective, z.shape[1])
-        value = _value(objective, z, objective.init(z.shape[-1]).double())
+        value = case_of(objective, z, objective.init(z.shape[-1]).double()).value(objective)
         slack = 1e-9 * (1 + abs(value))
         _require(low - slack <= value <= high + slack, f"{value} is not in [{low}, {high}]")
 
 
 def check_symmetry(spec: ObjectiveSpec, objective: Objective) -> None:
     """Be symmetric in the views exactly if declared, and in the images always."""
-    swap = lambda z: z.flip(0)  # noqa: E731
-    shuffle = lambda z: z[:, torch.arange(z.shape[1]).roll(2).flip(0)]  # noqa: E731
-    _require_invariance(objective, "view swap", swap, declared=spec.symmetric)
-    _require_invariance(objective, "image permutation", shuffle, declared=True)
+    swap = _everywhere(lambda z: z.flip(0))
+    turn = _everywhere(lambda z: z.roll(1, 0))
+    _require_invariance(objective, "view order", (swap, turn), declared=spec.symmetric)
+    shuffle = lambda case: case.images(torch.arange(case.z.shape[1]).roll(2).flip(0))  # noqa: E731
+    _require_invariance(objective, "image order", (shuffle,), declared=True)
 
 
 def check_invariances(spec: ObjectiveSpec, objective: Objective) -> None:
     """Have the declared invariances, and none of the others."""
     for name in get_args(Invariance):
-        declared = name in spec.invariances
-        _require_invariance(objective, name, INVARIANCES[name], declared=declared)
+        changes = (_everywhere(INVARIANCES[name]),)
+        _require_invariance(objective, name, changes, declared=name in spec.invariances)
 
 
 def check_precision(spec: ObjectiveSpec, objective: Objective) -> None:
     """Compute in at least float32: under autocast, and of bfloat16 embeddings, within 1e-5."""
-    for z, state in _cases(objective):
-        rounded = z.bfloat16()
-        exact = _value(objective, rounded.double(), state)
+    for case in cases(objective):
+        rounded = case.changed(lambda x: x.bfloat16())
+        exact = rounded.changed(lambda x: x.double()).value(objective)
+        short = (rounded, rounded.changed(lambda x: x.float()))
         with torch.autocast("cpu", torch.bfloat16):
-            values = [_value(objective, x, state) for x in (rounded, rounded.float())]
-        for value in [_value(objective, rounded, state), *values]:
+            values = [x.value(objective) for x in short]
+        for value in [rounded.value(objective), *values]:
             _close(value, exact, 1e-5, "float64")
 
 
 def check_bad_input(spec: ObjectiveSpec, objective: Objective) -> None:
-    """Reject wrong views, too small a batch and numbers out of range, and name the culprit."""
-    state, z = objective.init(4), embeddings(6, 4).float()
-    fewer = z[: objective.needs.min_views - 1]
-    _require_error("view", lambda: objective(fewer, state, ranks=Ranks()))
-    if objective.needs.max_views is not None:
-        more = z[:1].expand(objective.needs.max_views + 1, -1, -1)
-        _require_error("view", lambda: objective(more, state, ranks=Ranks()))
-    small = z[:, : spec.min_batch - 1]
-    _require_error("batch", lambda: objective(small, state, ranks=Ranks()))
+    """Reject wrong shapes, types, states and settings with a ValueError that names the culprit."""
+    z = embeddings(6, 4, views=objective.needs.min_views).float()
+    case = random_case(objective, z, objective.init(4))
+    with _no_shape_types():
+        for name, wrong in _bad_cases(spec, objective, case):
+            _require_error(name, partial(wrong.loss, objective))
     settings = _settings(objective)
     for name, value in settings.items():
         if isinstance(value, float):
-            for bad in (math.nan, math.inf, -1.0):
+            zero = (0.0,) if "temperature" in name else ()
+            for bad in (math.nan, math.inf, -1.0, *zero):
                 changed = settings | {name: bad}
                 _require_error(name, partial(type(objective), **changed))
 
@@ -197,13 +217,28 @@ def check_config(spec: ObjectiveSpec, objective: Objective) -> None:
         raise AssertionError(f"{name} can be changed")
 
 
+def check_state(spec: ObjectiveSpec, objective: Objective) -> None:
+    """Keep a state of buffers only, all of them in the checkpoint."""
+    state = warmed_state(objective, 4)
+    _require(not list(state.parameters()), "the state has parameters")
+    names = {name for name, _ in state.named_buffers()}
+    _require(names == state.state_dict().keys(), "the state dict lacks buffers")
+    again = objective.init(4).double()
+    again.load_state_dict(state.state_dict())
+    z = embeddings(9, 4, views=objective.needs.min_views)
+    values = [random_case(objective, z, x).value(objective) for x in (state, again)]
+    _require(values[0] == values[1], "a state from a checkpoint gives another value")
+
+
 def check_update(spec: ObjectiveSpec, objective: Objective) -> None:
     """Update alike from the statistics of micro-batches and from those of the whole batch."""
-    for z, _ in _cases(objective):
-        whole, parts = (warmed_state(objective, z.shape[-1]) for _ in range(2))
-        objective.update(whole, [_call(objective, z, whole).statistics])
-        micro_batches = (z[:, :2], z[:, 2:])
-        objective.update(parts, [_call(objective, x, parts).statistics for x in micro_batches])
+    for case in cases(objective):
+        whole, parts = (warmed_state(objective, case.z.shape[-1]) for _ in range(2))
+        objective.update(whole, [replace(case, state=whole).loss(objective).statistics])
+        half = case.z.shape[1] // 2
+        micro_batches = (case.images(slice(half)), case.images(slice(half, None)))
+        statistics = [replace(x, state=parts).loss(objective).statistics for x in micro_batches]
+        objective.update(parts, statistics)
         same = _same(whole.state_dict(), parts.state_dict(), tolerance=1e-12)
         _require(same, "micro-batches update the state differently")
 
@@ -213,6 +248,7 @@ OBJECTIVE_CHECKS: tuple[Check, ...] = (
     check_pure,
     check_gradient,
     check_degenerate,
+    check_optima,
     check_known_points,
     check_bounds,
     check_symmetry,
@@ -220,9 +256,33 @@ OBJECTIVE_CHECKS: tuple[Check, ...] = (
     check_precision,
     check_bad_input,
     check_config,
+    check_state,
     check_update,
 )
 """All of them, in the order of `check_objective`."""
+
+
+def check_compile(spec: ObjectiveSpec, objective: Objective | None = None) -> None:
+    """Compile as one graph in one process, with the value and gradient of the eager call.
+
+    It takes about a second, so `check_objective` leaves it out. Functions that a type checker has
+    wrapped do not compile: call it where jaxtyping's import hook is not installed.
+    """
+    objective = objective or spec.config()
+    case = next(cases(objective))
+
+    def total(z: Tensor) -> Tensor:
+        return replace(case, z=z).loss(objective).total
+
+    results = []
+    for function in (total, torch.compile(total, fullgraph=True, backend="aot_eager")):
+        leaf = case.z.clone().requires_grad_()
+        value = function(leaf)
+        results.append((value.detach(), *torch.autograd.grad(value, leaf)))
+    torch._dynamo.reset()
+    for eager, compiled in zip(*results, strict=True):
+        same = torch.allclose(eager, compiled, rtol=1e-12, atol=1e-12)
+        _require(same, "the compiled objective differs from the eager one")
 
 
 def _mirror(z: Tensor) -> Tensor:
@@ -237,7 +297,7 @@ def _rotate(z: Tensor) -> Tensor:
 
 
 def _scale_rows(z: Tensor) -> Tensor:
-    return z * embeddings(z.shape[1], 1, seed=6).exp()
+    return z * embeddings(z.shape[1], 1, views=len(z), seed=6).exp()
 
 
 INVARIANCES: Mapping[Invariance, Callable[[Tensor], Tensor]] = {
@@ -248,18 +308,44 @@ INVARIANCES: Mapping[Invariance, Callable[[Tensor], Tensor]] = {
 }
 
 
-def _cases(objective: Objective) -> Iterator[tuple[Embeddings, nn.Module]]:
-    for images, dim in SHAPES:
-        z = embeddings(images, dim, views=objective.needs.min_views)
-        yield z, warmed_state(objective, dim)
+def _everywhere(change: Callable[[Tensor], Tensor]) -> Callable[[Case], Case]:
+    return lambda case: case.changed(change)
 
 
-def _call(objective: Objective, z: Embeddings, state: nn.Module) -> Loss:
-    return objective(z, state, ranks=Ranks())
+def _bad_cases(spec: ObjectiveSpec, objective: Objective, case: Case) -> Iterator[tuple[str, Case]]:
+    """Yield what must be refused, each with a word that the message must have."""
+    needs, dim = objective.needs, case.z.shape[-1]
+    yield "view", case.changed(lambda x: x[: needs.min_views - 1])
+    if needs.max_views is not None:
+        more = needs.max_views + 1
+        yield "view", case.changed(lambda x: x[:1].expand(more, -1, -1))
+    yield "view", case.changed(lambda x: x[0])
+    yield "batch", case.images(slice(spec.min_batch - 1))
+    yield "floating", replace(case, z=case.z.long())
+    wider = objective.init(dim + 1)
+    shapes = {name: x.shape for name, x in wider.state_dict().items()}
+    if shapes != {name: x.shape for name, x in case.state.state_dict().items()}:
+        yield "state", replace(case, state=wider)
+    if shapes:
+        yield "state", replace(case, state=nn.Module())
+    for name, x in case.given.items():
+        left = {other: x for other, x in case.given.items() if other != name}
+        yield name, replace(case, given=left)
+        shorter = x[:, :-1] if name == "target" else x[:-1]
+        yield name, replace(case, given={**case.given, name: shorter})
+        if name == "target":
+            yield name, replace(case, given={**case.given, name: x[..., :-1]})
 
 
-def _value(objective: Objective, z: Embeddings, state: nn.Module) -> float:
-    return _call(objective, z, state).total.item()
+@contextlib.contextmanager
+def _no_shape_types() -> Iterator[None]:
+    """Switch jaxtyping's checks off: users have none, and the objective must check for itself."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", before)
 
 
 def _settings(objective: object) -> dict[str, Any]:
@@ -271,6 +357,14 @@ def _settings(objective: object) -> dict[str, Any]:
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise AssertionError(message)
+
+
+def _require_finite(objective: Objective, case: Case, name: str) -> None:
+    leaf = case.z.clone().requires_grad_()
+    total = replace(case, z=leaf).loss(objective).total
+    (gradient,) = torch.autograd.grad(total, leaf)
+    _require(bool(total.isfinite()), f"{name}: the loss is {total.item()}")
+    _require(bool(gradient.isfinite().all()), f"{name}: the gradient is not finite")
 
 
 def _close(value: float, expected: float, tolerance: float, what: str) -> None:
@@ -290,12 +384,18 @@ def _require_error(name: str, call: Callable[[], object]) -> None:
 
 
 def _require_invariance(
-    objective: Objective, name: str, change: Callable[[Tensor], Tensor], *, declared: bool
+    objective: Objective,
+    name: str,
+    changes: tuple[Callable[[Case], Case], ...],
+    *,
+    declared: bool,
 ) -> None:
     moved = 0.0
-    for z, state in _cases(objective):
-        before, after = _value(objective, z, state), _value(objective, change(z), state)
-        moved = max(moved, abs(after - before) / max(1, abs(before)))
+    for case in cases(objective):
+        before = case.value(objective)
+        for change in changes:
+            after = change(case).value(objective)
+            moved = max(moved, abs(after - before) / max(1, abs(before)))
     if declared:
         _require(moved < 1e-9, f"{name} is declared, but moves the value by {moved:.2g}")
     else:
@@ -309,4 +409,8 @@ def _random_state() -> tuple[object, ...]:
 def _same(
     first: Mapping[str, Tensor], second: Mapping[str, Tensor], tolerance: float = 0.0
 ) -> bool:
-    return all(torch.allclose(first[name], second[name], tolerance, 0) for name in first)
+    return first.keys() == second.keys() and all(
+        first[name].shape == second[name].shape
+        and torch.allclose(first[name], second[name], tolerance, tolerance)
+        for name in first
+    )

@@ -13,7 +13,7 @@ from torch import nn
 
 from coview import encoders, objectives, views
 from coview.data import Dataset, effective_batch_size
-from coview.encoders import Encoder, Projector, Target
+from coview.encoders import Encoder, Projector, Target, synchronize_batch_norm
 from coview.objectives import Objective
 from coview.training.devices import gains_from_channels_last
 from coview.training.learner import Learner, PretrainingStep
@@ -30,7 +30,7 @@ class Job:
 
     Attributes:
         fabric: Devices, precision and processes.
-        learner: Encoder and projector, not wrapped.
+        learner: Encoder, projector and predictor, not wrapped.
         step: What the loop calls with each batch.
         state: What goes into a checkpoint.
         policy: How views are made.
@@ -123,8 +123,16 @@ def build_job(fabric: Fabric, settings: Pretraining, dataset: Dataset, *, steps:
     """
     policy, objective = find_policy(settings.views), find_objective(settings.objective)
     check_views(policy, objective)
+    check_labels(dataset, objective)
     batch_size = effective_batch_size(settings.batch_size, len(dataset))
-    learner = _build_learner(settings, dataset)
+    if objective.needs.more_images_than_dims and batch_size <= settings.projector[-1]:
+        raise ValueError(
+            f"batch_size {batch_size} must exceed the {settings.projector[-1]} dimensions of the "
+            f"embeddings for {type(objective).__name__}; see projector"
+        )
+    learner = _build_learner(settings, dataset, objective)
+    if fabric.world_size > 1:
+        synchronize_batch_norm(learner)
     if gains_from_channels_last(fabric.device):
         learner.encoder.to(memory_format=torch.channels_last)
     rate = settings.learning_rate
@@ -135,8 +143,8 @@ def build_job(fabric: Fabric, settings: Pretraining, dataset: Dataset, *, steps:
     )
     wrapped, wrapped_optimizer = fabric.setup(learner, optimizer)
     target = None
-    if objective.needs.target:
-        target = Target(learner, decay=settings.target_decay).to(fabric.device)
+    if objective.needs.target == "average":
+        target = Target(learner.trunk, decay=settings.target_decay).to(fabric.device)
     objective_state = objective.init(learner.embedding_dim).to(fabric.device)
     parts: dict[str, Any] = {
         "learner": learner,
@@ -177,11 +185,18 @@ def build_job(fabric: Fabric, settings: Pretraining, dataset: Dataset, *, steps:
     )
 
 
-def _build_learner(settings: Pretraining, dataset: Dataset) -> Learner:
+def _build_learner(settings: Pretraining, dataset: Dataset, objective: Objective) -> Learner:
     encoder = build_encoder(settings, dataset)
     with isolated(settings.seed, "projector"):
         projector = Projector(encoder.dim, settings.projector, norm=settings.projector_norm)
-    return Learner(encoder, projector, per_view=settings.statistics == "per-view").train()
+    predictor = None
+    if objective.needs.predictor is not None:
+        with isolated(settings.seed, "predictor"):
+            predictor = encoders.predictor(
+                objective.needs.predictor, projector.dim, hidden=settings.projector[0]
+            )
+    per_view = settings.statistics == "per-view"
+    return Learner(encoder, projector, predictor, per_view=per_view).train()
 
 
 def check_views(policy: Policy, objective: Objective) -> None:
@@ -199,6 +214,19 @@ def check_views(policy: Policy, objective: Objective) -> None:
         )
         raise ValueError(
             f"views {policy.name!r} makes {made} views, the objective compares {allowed}"
+        )
+
+
+def check_labels(dataset: Dataset, objective: Objective) -> None:
+    """Check that there are labels if an objective learns from them.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    if objective.needs.labels and dataset.labels is None:
+        raise ValueError(
+            f"objective {type(objective).__name__} learns from labels and {dataset.name} has none; "
+            "give them with --labels"
         )
 
 

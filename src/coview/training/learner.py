@@ -1,6 +1,7 @@
 """The networks of a run and one step of pretraining."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -21,32 +22,55 @@ class NonFinite(RuntimeError):
     """A loss or gradient that is not a number; the last good checkpoint is untouched."""
 
 
+class Learned(NamedTuple):
+    """What the networks make of views; predictions are the embeddings if there is no predictor."""
+
+    representations: Float[Tensor, "view batch dim_h"]
+    embeddings: Embeddings
+    predictions: Embeddings
+
+
 class Learner(nn.Module):
-    """Encoder and projector as one module, so that one forward pass serves a step.
+    """Encoder, projector and predictor as one module, so that one forward pass serves a step.
 
     Args:
         encoder: Images to representations.
         projector: Representations to embeddings.
+        predictor: Embeddings to predictions; None for none.
         per_view: Run the views one after the other, so that batch norm sees them apart.
     """
 
-    def __init__(self, encoder: Encoder, projector: Projector, *, per_view: bool = False) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        projector: Projector,
+        predictor: nn.Module | None = None,
+        *,
+        per_view: bool = False,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.projector = projector
+        self.predictor = predictor
         self.per_view = per_view
         self.embedding_dim = projector.dim
 
-    def forward(self, views: Views) -> tuple[Float[Tensor, "view batch dim_h"], Embeddings]:
-        """Return the representations and the embeddings of each view."""
+    @property
+    def trunk(self) -> "Learner":
+        """The same networks without the predictor: what a target follows."""
+        return Learner(self.encoder, self.projector, per_view=self.per_view)
+
+    def forward(self, views: Views) -> Learned:
+        """Return the representations, embeddings and predictions of each view."""
         count = len(views)
         chunks = list(views) if self.per_view else [views.flatten(0, 1)]
         representations = [self.encoder(chunk) for chunk in chunks]
         embeddings = [self.projector(h) for h in representations]
-        return (
-            torch.cat(representations).reshape(count, -1, representations[0].shape[-1]),
-            torch.cat(embeddings).reshape(count, -1, embeddings[0].shape[-1]),
-        )
+        predictions = embeddings
+        if self.predictor is not None:
+            predictions = [self.predictor(z) for z in embeddings]
+        parts = (torch.cat(part) for part in (representations, embeddings, predictions))
+        return Learned(*(part.reshape(count, -1, part.shape[-1]) for part in parts))
 
 
 class PretrainingStep:
@@ -125,12 +149,13 @@ class PretrainingStep:
             epoch=batch.epoch,
             size=self.size,
         ).views
-        representations, embeddings = self.wrapped(views)
-        target = None
-        if self.target is not None:
-            with torch.no_grad(), self.fabric.autocast():
-                target = self.target.network(views)[1]
-        loss = self.objective(embeddings, self.objective_state, target=target, ranks=self.ranks)
+        learned = self.wrapped(views)
+        loss = self.objective(
+            learned.predictions,
+            self.objective_state,
+            **self._given(batch, views, learned),
+            ranks=self.ranks,
+        )
         if not torch.isfinite(loss.total):
             raise NonFinite(self._explain(batch, views, "loss"))
         self.optimizer.zero_grad()
@@ -143,7 +168,7 @@ class PretrainingStep:
         self.optimizer.step()
         self.objective.update(self.objective_state, [loss.statistics])
         if self.target is not None:
-            self.target.update(self.learner, progress=(self.state.step + 1) / self.steps)
+            self.target.update(self.learner.trunk, progress=(self.state.step + 1) / self.steps)
         images = sum(self.ranks.counts(batch.index))
         return Seen(
             loss=to_float(loss.total),
@@ -151,8 +176,22 @@ class PretrainingStep:
             learning_rate=rate,
             epoch=(self.state.step + 1) * images / len(self.dataset),
             images=images,
-            representations=self.ranks.gather(representations[0].detach().contiguous()),
+            representations=self.ranks.gather(learned.representations[0].detach().contiguous()),
         )
+
+    def _given(self, batch: Batch, views: Views, learned: Learned) -> dict[str, Tensor]:
+        """Return what the objective needs besides embeddings, by name."""
+        needs, given = self.objective.needs, {}
+        if self.target is not None:
+            with torch.no_grad(), self.fabric.autocast():
+                given["target"] = self.target.network(views).embeddings
+        elif needs.target is not None:
+            given["target"] = learned.embeddings.detach()
+        if needs.labels and batch.labels is not None:
+            given["labels"] = batch.labels
+        if needs.source_index:
+            given["index"] = batch.index
+        return given
 
     def _explain(self, batch: Batch, views: Views, what: str) -> str:
         """Say which images are to blame: batch norm spreads one bad row over the whole batch."""
@@ -174,7 +213,7 @@ class PretrainingStep:
     @torch.no_grad()
     def _is_finite(self, views: Views) -> Tensor:
         with self.fabric.autocast():  # twice: batch norm needs two rows
-            return torch.isfinite(self.learner(views.expand(-1, 2, -1, -1, -1))[1]).all()
+            return torch.isfinite(self.learner(views.expand(-1, 2, -1, -1, -1)).predictions).all()
 
 
 def _floats(terms: Mapping[str, Tensor]) -> dict[str, float]:

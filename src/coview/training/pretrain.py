@@ -29,6 +29,7 @@ from coview.ranks import Ranks
 from coview.training.devices import start
 from coview.training.features import extract
 from coview.training.job import Job, build_job, name_of_encoder, seconds_per_step
+from coview.training.learner import Learner
 from coview.training.loading import save_encoder
 from coview.training.loop import run
 from coview.training.observers import Bar, Latest, Monitor
@@ -53,6 +54,7 @@ class Trained:
     Attributes:
         folder: Its records.
         encoder: The encoder, in evaluation mode.
+        learner: Encoder and heads.
         dataset: All images.
         splits: How labelled images were split; None without labels.
         first: Whether this process is the one that writes.
@@ -60,6 +62,7 @@ class Trained:
 
     folder: RunFolder
     encoder: Encoder
+    learner: Learner
     dataset: Dataset
     splits: Splits | None
     first: bool
@@ -120,6 +123,7 @@ def _train(asked: Pretraining) -> Trained:
     return Trained(
         folder=folder,
         encoder=job.learner.encoder.eval(),
+        learner=job.learner,
         dataset=dataset,
         splits=splits,
         first=fabric.is_global_zero,

@@ -28,7 +28,8 @@ class Pretraining:
     """Go on from the last checkpoint in the run folder."""
 
     objective: Named = "spectral_contrastive"
-    """nt_xent, spectral_contrastive, vicreg or minc; parameters as in nt_xent:temperature=0.1."""
+    """spectral_contrastive, nt_xent, vicreg, byol, simsiam, minc or another of
+    coview.objectives.names(); parameters as in nt_xent:temperature=0.1."""
     views: Named = "auto"
     """simclr, byol, vicreg, simsiam or small; auto is small below 100 pixels, simclr above."""
     encoder: Named = "auto"
@@ -45,7 +46,8 @@ class Pretraining:
     """Batch norm over all views together, or view by view."""
 
     labels: Annotated[Any, tyro.conf.arg(constructor=str, metavar="auto|none|FILE.csv")] = "auto"
-    """Used to judge, never to train: subfolders (auto), none, or a CSV with file,label[,group]."""
+    """Used to judge, and to train only by an objective of labels: subfolders (auto), none, or a CSV
+    with file,label[,group]."""
     size: int | None = None
     """Width of the images in pixels; default: as stored, at most 96 on a CPU and 224 elsewhere."""
     max_broken: float = 0.05

@@ -1,22 +1,31 @@
 """Views of images: batched operations, policies, records and their replay.
 
-Reading order: `operation` (what one is), the operations, `policy`, `presets`. Normalisation is the
+Reading order: `operation` (what one is), the operations, `policy`, `record`, `presets`; then
+`engine` (fused path and torch forms), `geometry` (one resampling), `kernels`. Normalisation is the
 encoder's preprocessing and not here.
 """
 
+from coview.views.affine import Affine
 from coview.views.blur import GaussianBlur
+from coview.views.channels import ChannelDrop, ChannelJitter
 from coview.views.crop import RandomResizedCrop
+from coview.views.dials import dial
 from coview.views.flip import HorizontalFlip
 from coview.views.grayscale import Grayscale
 from coview.views.jitter import ColorJitter
 from coview.views.operation import Operation, Parameters
 from coview.views.operations import OPERATIONS
-from coview.views.policy import Policy, Record, ViewBatch, replay
+from coview.views.policy import Policy, replay
 from coview.views.presets import get, names
+from coview.views.randaugment import RandAugment
+from coview.views.record import Record, ViewBatch, concatenate, overlap
 from coview.views.solarize import Solarize
 
 __all__ = [
     "OPERATIONS",
+    "Affine",
+    "ChannelDrop",
+    "ChannelJitter",
     "ColorJitter",
     "GaussianBlur",
     "Grayscale",
@@ -24,11 +33,15 @@ __all__ = [
     "Operation",
     "Parameters",
     "Policy",
+    "RandAugment",
     "RandomResizedCrop",
     "Record",
     "Solarize",
     "ViewBatch",
+    "concatenate",
+    "dial",
     "get",
     "names",
+    "overlap",
     "replay",
 ]

@@ -10,6 +10,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from coview.typing import Images
+from coview.views import steps
 from coview.views.operation import (
     Parameters,
     Shape,
@@ -64,9 +65,7 @@ class GaussianBlur:
             ValueError: If half the kernel does not fit into the image.
         """
         sides = images.shape[2:]
-        kernel = self.kernel or 2 * (min(sides) // 20) + 1
-        if kernel // 2 >= min(sides):
-            raise ValueError(f"kernel is {kernel} pixels, too wide for images of {tuple(sides)}")
+        kernel = self._kernel(min(sides))
 
         def blur(rows: Images, touched: Parameters) -> Images:
             weights = _gaussian(touched["sigma"], kernel)
@@ -74,6 +73,21 @@ class GaussianBlur:
             return resample(rows, vertical, horizontal).clamp_(0.0, 1.0)
 
         return images if kernel == 1 else change_rows(images, parameters, blur)
+
+    def fused(self, parameters: Parameters, shape: Shape) -> tuple[steps.Step, ...]:
+        """Return what the fused path does.
+
+        Raises:
+            ValueError: If half the kernel does not fit into the image.
+        """
+        kernel = self._kernel(int(min(np.min(side) for side in shape[1:])))
+        return (steps.step(steps.BLUR, parameters["applied"], parameters["sigma"], kernel),)
+
+    def _kernel(self, side: int) -> int:
+        kernel = self.kernel or 2 * (side // 20) + 1
+        if kernel // 2 >= side:
+            raise ValueError(f"kernel is {kernel} pixels, too wide for images of {side}")
+        return kernel
 
 
 def _gaussian(

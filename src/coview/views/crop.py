@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, get_args
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from coview.typing import Images
@@ -51,31 +51,33 @@ class RandomResizedCrop:
 
     def draw(self, uniforms: Float64[np.ndarray, "batch count"], shape: Shape) -> Parameters:
         """Return the boxes: `top`, `left`, `height`, `width` in pixels, int64."""
-        _, image_height, image_width = shape
+        heights, widths = (np.broadcast_to(side, len(uniforms)) for side in shape[1:])
         low, high = self.scale
-        area = image_height * image_width * (low + (high - low) * uniforms[:, :_TRIES])
+        area = (heights * widths)[:, None] * (low + (high - low) * uniforms[:, :_TRIES])
         low, high = np.log(self.ratio)
         ratio = np.exp(low + (high - low) * uniforms[:, _TRIES : 2 * _TRIES])
         width, height = np.rint(np.sqrt(area * ratio)), np.rint(np.sqrt(area / ratio))
-        fits = (width > 0) & (width <= image_width) & (height > 0) & (height <= image_height)
+        fits = (width > 0) & (width <= widths[:, None]) & (height > 0)
+        fits &= height <= heights[:, None]
         first = np.arange(len(uniforms)), fits.argmax(axis=1)
-        fallback = self._fallback(image_height, image_width)
-        height = np.where(fits.any(axis=1), height[first], fallback[0])
-        width = np.where(fits.any(axis=1), width[first], fallback[1])
-        top = np.floor(uniforms[:, -2] * (image_height - height + 1))
-        left = np.floor(uniforms[:, -1] * (image_width - width + 1))
         central = ~fits.any(axis=1)
-        top[central] = (image_height - fallback[0]) // 2
-        left[central] = (image_width - fallback[1]) // 2
+        fallback = self._fallback(heights, widths)
+        height = np.where(central, fallback[0], height[first])
+        width = np.where(central, fallback[1], width[first])
+        top = np.floor(uniforms[:, -2] * (heights - height + 1))
+        left = np.floor(uniforms[:, -1] * (widths - width + 1))
+        top = np.where(central, (heights - height) // 2, top)
+        left = np.where(central, (widths - width) // 2, left)
         box = {"top": top, "left": left, "height": height, "width": width}
         return {name: side.astype(np.int64) for name, side in box.items()}
 
-    def _fallback(self, height: int, width: int) -> tuple[int, int]:
-        """Return height and width of the largest box whose ratio is allowed."""
-        if width / height < self.ratio[0]:
-            return round(width / self.ratio[0]), width
-        if width / height > self.ratio[1]:
-            return height, round(height * self.ratio[1])
+    def _fallback(
+        self, heights: Int64[np.ndarray, " batch"], widths: Int64[np.ndarray, " batch"]
+    ) -> tuple[Float64[np.ndarray, " batch"], Float64[np.ndarray, " batch"]]:
+        """Return height and width of the largest boxes whose ratio is allowed."""
+        ratio = widths / heights
+        height = np.where(ratio < self.ratio[0], np.rint(widths / self.ratio[0]), heights)
+        width = np.where(ratio > self.ratio[1], np.rint(heights * self.ratio[1]), widths)
         return height, width
 
     def apply(

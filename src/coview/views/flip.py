@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from coview.typing import Images
+from coview.views import steps
 from coview.views.operation import Parameters, Shape, change_rows, check_probability
 
 
@@ -33,3 +34,7 @@ class HorizontalFlip:
     def apply(self, images: Images, parameters: Parameters, *, size: int) -> Images:
         """Return the images, mirrored where `applied`."""
         return change_rows(images, parameters, lambda rows, _: rows.flip(-1))
+
+    def fused(self, parameters: Parameters, shape: Shape) -> tuple[steps.Step, ...]:
+        """Return what the fused path does."""
+        return (steps.step(steps.FLIP, parameters["applied"]),)

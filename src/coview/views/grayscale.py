@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from coview.typing import Images
+from coview.views import steps
 from coview.views.colour import grey
 from coview.views.operation import Parameters, Shape, change_rows, check_probability
 
@@ -37,3 +38,7 @@ class Grayscale:
     def apply(self, images: Images, parameters: Parameters, *, size: int) -> Images:
         """Return the images, grey where `applied`."""
         return change_rows(images, parameters, lambda rows, _: grey(rows).expand_as(rows))
+
+    def fused(self, parameters: Parameters, shape: Shape) -> tuple[steps.Step, ...]:
+        """Return what the fused path does."""
+        return (steps.step(steps.GREY, parameters["applied"]),)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from coview.typing import Images
-from coview.views import colour
+from coview.views import colour, steps
 from coview.views.operation import Parameters, Shape, change_rows, check_probability, per_image
 
 _STEPS = {
@@ -15,6 +15,13 @@ _STEPS = {
     "contrast": colour.adjust_contrast,
     "saturation": colour.adjust_saturation,
     "hue": colour.adjust_hue,
+}
+
+_CODES = {
+    "brightness": steps.BRIGHTNESS,
+    "contrast": steps.CONTRAST,
+    "saturation": steps.SATURATION,
+    "hue": steps.HUE,
 }
 
 
@@ -66,6 +73,14 @@ class ColorJitter:
     def apply(self, images: Images, parameters: Parameters, *, size: int) -> Images:
         """Return the images, jittered where `applied`."""
         return change_rows(images, parameters, _jitter)
+
+    def fused(self, parameters: Parameters, shape: Shape) -> tuple[steps.Step, ...]:
+        """Return what the fused path does."""
+        return tuple(
+            steps.step(code, parameters["applied"], parameters[name])
+            for name, code in _CODES.items()
+            if name in parameters
+        )
 
 
 def _has_meaning(step: str, *, channels: int) -> bool:

@@ -5,7 +5,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64, Shaped
+from jaxtyping import Bool, Float, Float64, Int64, Shaped
 from torch import Tensor
 
 from coview.typing import Images
@@ -13,7 +13,10 @@ from coview.typing import Images
 Parameters = dict[str, Shaped[np.ndarray, " batch"]]
 """The numbers of one operation, one per image. `applied`, where present, tells which are used."""
 
-Shape = tuple[int, int, int]
+Side = int | Int64[np.ndarray, " _"]
+"""Pixels of a side, of all images or of each."""
+
+Shape = tuple[int, Side, Side]
 """Channels, height and width of the images that an operation receives."""
 
 
@@ -67,6 +70,17 @@ def change_rows(
     chosen = torch.as_tensor(rows, device=images.device)
     touched = {name: values[rows] for name, values in parameters.items()}
     return images.index_copy(0, chosen, change(images[chosen], touched))
+
+
+def channel_values(values: tuple[float, ...], channels: int, name: str) -> tuple[float, ...]:
+    """Return one value a channel, from one for all or as many as there are channels.
+
+    Raises:
+        ValueError: If there are as many values as neither.
+    """
+    if len(values) not in (1, channels):
+        raise ValueError(f"{name} has {len(values)} values for images of {channels} channels")
+    return values * channels if len(values) == 1 else values
 
 
 def check_probability(value: float, name: str = "probability") -> None:

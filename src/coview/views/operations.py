@@ -3,22 +3,33 @@
 import dataclasses
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 
+from coview.views.affine import Affine
 from coview.views.blur import GaussianBlur
+from coview.views.channels import ChannelDrop, ChannelJitter
 from coview.views.crop import RandomResizedCrop
 from coview.views.flip import HorizontalFlip
 from coview.views.grayscale import Grayscale
 from coview.views.jitter import ColorJitter
 from coview.views.operation import Operation
+from coview.views.randaugment import RandAugment
 from coview.views.solarize import Solarize
 
-BuiltIn = RandomResizedCrop | HorizontalFlip | ColorJitter | Grayscale | GaussianBlur | Solarize
+BuiltIn = (
+    RandomResizedCrop
+    | HorizontalFlip
+    | Affine
+    | ColorJitter
+    | ChannelJitter
+    | ChannelDrop
+    | Grayscale
+    | GaussianBlur
+    | Solarize
+    | RandAugment
+)
 
-OPERATIONS: Mapping[str, type[BuiltIn]] = {
-    kind.name: kind
-    for kind in (RandomResizedCrop, HorizontalFlip, ColorJitter, Grayscale, GaussianBlur, Solarize)
-}
+OPERATIONS: Mapping[str, type[BuiltIn]] = {kind.name: kind for kind in get_args(BuiltIn)}
 """Operations by the name that records and dictionaries use."""
 
 
@@ -57,8 +68,32 @@ def operation_from_dict(values: Mapping[str, Any]) -> BuiltIn:
     if name not in OPERATIONS:
         raise unknown("operation", name, OPERATIONS)
     kind: Callable[..., BuiltIn] = OPERATIONS[name]
-    known = [field.name for field in dataclasses.fields(OPERATIONS[name])]
+    defaults = {field.name: field.default for field in dataclasses.fields(OPERATIONS[name])}
     for field in settings:
-        if field not in known:
-            raise unknown(f"setting of operation {name!r}", field, known)
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
+        if field not in defaults:
+            raise unknown(f"setting of operation {name!r}", field, defaults)
+    return kind(**{k: _like(defaults[k], v, f"{name}.{k}") for k, v in settings.items()})
+
+
+def _like(default: object, value: object, name: str) -> object:
+    """Return a value of a file as a setting: lists as tuples, whole numbers as floats."""
+    if isinstance(default, tuple) and isinstance(value, list):
+        return tuple(_like(0.0, part, name) for part in value)
+    if isinstance(default, float) and type(value) in (int, float):
+        return float(value)  # type: ignore[arg-type]
+    if isinstance(default, float | tuple):
+        kind = "a number" if isinstance(default, float) else "a list"
+        raise ValueError(f"{name} must be {kind}, got {value!r}")
+    return value
+
+
+def check_keys(
+    what: str, values: Mapping[str, Any], known: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> None:
+    """Raise ValueError if a key is unknown or missing."""
+    for key in values:
+        if key not in known + optional:
+            raise unknown(f"key of a {what}", key, known + optional)
+    for key in known:
+        if key not in values:
+            raise ValueError(f"the {what} has no {key!r}")

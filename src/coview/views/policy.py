@@ -1,26 +1,30 @@
-"""Policies: which operations make each view; records: what was drawn; replay of a record.
+"""Policies: which operations make each view, and replay of a record.
 
 Operations run in the order of the policy. Every parameter is a function of (seed, epoch, source
 index, view, operation) alone, so a view of an image is the same in any batch, on any number of
 processes and after a resume. No global generator is read or changed.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from coview import random
-from coview.typing import AnyImages, Images, Views
-from coview.views.operation import Operation, Parameters
-from coview.views.operations import operation_from_dict, operation_to_dict, unknown
+from coview.typing import AnyImages, Images
+from coview.views import engine
+from coview.views.operation import Operation, Parameters, Shape
+from coview.views.operations import check_keys, operation_from_dict, operation_to_dict
+from coview.views.record import Record, ViewBatch, concatenate, operation_keys
 
-Caption = dict[str, dict[str, bool | int | float]]
-"""What happened to one image in one view: {operation: {parameter: value}}."""
+Pictures = AnyImages | Sequence[Shaped[Tensor, "channel _ _"]]
+"""A batch of images, or images of different sides one by one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,31 +34,37 @@ class Policy:
     Attributes:
         name: For people and records.
         views: One tuple of operations per view; they may differ.
+        sizes: Side of each view as a share of the size asked for, as in multi-crop; empty is 1.
 
     Raises:
-        ValueError: If there is no view.
+        ValueError: If there is no view, or not one positive share for each.
     """
 
     name: str
     views: tuple[tuple[Operation, ...], ...]
+    sizes: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.views:
             raise ValueError(f"policy {self.name!r} has no views; it needs at least one")
+        if self.sizes and len(self.sizes) != len(self.views):
+            raise ValueError(f"sizes has {len(self.sizes)} entries for {len(self.views)} views")
+        if not all(0.0 < share < float("inf") for share in self.sizes):
+            raise ValueError(f"sizes must be positive shares, got {self.sizes}")
 
     def __call__(
         self,
-        images: AnyImages,
+        images: Pictures,
         *,
         index: Int[np.ndarray, " entry"],
         seed: int,
         epoch: int,
         size: int,
-    ) -> "ViewBatch":
+    ) -> ViewBatch:
         """Make the views of a batch.
 
         Args:
-            images: uint8 in [0, 255] or floats in [0, 1].
+            images: uint8 in [0, 255] or floats in [0, 1]; a list if their sides differ.
             index: Source index of each image, which with seed and epoch decides its views.
             seed: The run's seed.
             epoch: Pass over the data.
@@ -64,33 +74,61 @@ class Policy:
             The views, float32 (float64 for float64 images), and their record.
 
         Raises:
+            ValueError: If images, index or size do not fit each other or are out of range, or the
+                views have different sizes: `groups` makes those.
+        """
+        groups = self.groups(images, index=index, seed=seed, epoch=epoch, size=size)
+        if len(groups) > 1:
+            sides = sorted({group.record.size for group in groups}, reverse=True)
+            raise ValueError(f"views of {self.name!r} have sizes {sides}: call `groups` instead")
+        return groups[0]
+
+    def groups(
+        self,
+        images: Pictures,
+        *,
+        index: Int[np.ndarray, " entry"],
+        seed: int,
+        epoch: int,
+        size: int,
+    ) -> list[ViewBatch]:
+        """Make the views of a batch, those of one size together, in the order of first use.
+
+        Arguments are those of a call; `record.numbers` tells which views a group holds.
+
+        Raises:
             ValueError: If images, index or size do not fit each other or are out of range.
         """
-        _check_size(size)
-        if index.shape != images.shape[:1]:
-            raise ValueError(f"index has {index.shape} entries for {images.shape[0]} images")
-        start = as_floats(images)
-        views, parameters = [], []
-        for view, operations in enumerate(self.views):
-            draw = _drawing(operations, index=index, seed=seed, epoch=epoch, view=view)
-            made, drawn = _run(start, operations, draw, size=size)
-            views.append(made)
-            parameters.append(drawn)
-        record = Record(
-            policy=self,
-            seed=seed,
-            epoch=epoch,
-            index=np.array(index, dtype=np.int64),
-            shape=_shape(images),
-            size=size,
-            parameters=tuple(parameters),
-        )
-        return ViewBatch(torch.stack(views), record)
+        if size < 1:
+            raise ValueError(f"size must be at least 1 pixel, got {size}")
+        if index.shape != (len(images),):
+            raise ValueError(f"index has {index.shape} entries for {len(images)} images")
+        shares = self.sizes or (1.0,) * len(self.views)
+        sides = [max(1, round(size * share)) for share in shares]
+        made = []
+        for side in dict.fromkeys(sides):
+            numbers = tuple(view for view, own in enumerate(sides) if own == side)
+            part = self
+            if len(numbers) < len(self.views):
+                part = replace(self, views=tuple(self.views[view] for view in numbers), sizes=())
+            record = Record(
+                policy=part,
+                seed=seed,
+                epoch=epoch,
+                index=np.array(index, dtype=np.int64),
+                shape=_shape(images),
+                size=side,
+                numbers=numbers,
+                parameters=(),
+            )
+            made.append(_make(images, record))
+        return made
 
     def to_dict(self) -> dict[str, Any]:
         """Return name and operations in plain JSON types."""
         views = [[operation_to_dict(operation) for operation in view] for view in self.views]
-        return {"name": self.name, "views": views}
+        sizes = {"sizes": list(self.sizes)} if self.sizes else {}
+        return {"name": self.name, "views": views, **sizes}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Policy":
@@ -99,118 +137,147 @@ class Policy:
         Raises:
             ValueError: If a key is missing or unknown, or an operation is.
         """
-        _check_keys("policy", values, ("name", "views"))
-        views = tuple(tuple(operation_from_dict(v) for v in view) for view in values["views"])
-        return cls(name=values["name"], views=views)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Record:
-    """How a batch of views was made; with the images it is enough to make them again.
-
-    Attributes:
-        policy: The operations.
-        seed: The run's seed.
-        epoch: Pass over the data.
-        index: Source index of each image.
-        shape: Channels, height and width of the source images.
-        size: Side of the views in pixels.
-        parameters: For each view and operation the parameters, arrays with one entry per image.
-    """
-
-    policy: Policy
-    seed: int
-    epoch: int
-    index: Int[np.ndarray, " batch"]
-    shape: tuple[int, int, int]
-    size: int
-    parameters: tuple[tuple[Parameters, ...], ...]
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, row: int) -> list[Caption]:
-        """Return for each view what happened to the image in this row of the batch."""
-        if not -len(self) <= row < len(self):
-            raise IndexError(f"row must be in [{-len(self)}, {len(self) - 1}], got {row}")
-        return [
-            _caption(operation_keys(operations), drawn, row)
-            for operations, drawn in zip(self.policy.views, self.parameters, strict=True)
-        ]
-
-    def captions(self) -> list[list[Caption]]:
-        """Return for each view and image {operation: {parameter: value}}, to be read.
-
-        Operations that left the image alone are left out; numbers are rounded to 3 decimals.
-        """
-        return [list(view) for view in zip(*(self[row] for row in range(len(self))), strict=True)]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything in plain JSON types, without loss."""
-        return {
-            "policy": self.policy.to_dict(),
-            "seed": self.seed,
-            "epoch": self.epoch,
-            "index": self.index.tolist(),
-            "shape": list(self.shape),
-            "size": self.size,
-            "parameters": [
-                [{name: values.tolist() for name, values in drawn.items()} for drawn in view]
-                for view in self.parameters
-            ],
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Record":
-        """Return the record of a dictionary.
-
-        Raises:
-            ValueError: If a key is missing or unknown, or the policy is not valid.
-        """
-        _check_keys("record", values, tuple(cls.__dataclass_fields__))
-        channels, height, width = values["shape"]
+        check_keys("policy", values, ("name", "views"), ("sizes",))
+        views = []
+        for number, view in enumerate(values["views"]):
+            try:
+                views.append(tuple(operation_from_dict(operation) for operation in view))
+            except (ValueError, TypeError, AttributeError) as error:
+                raise ValueError(f"views[{number}]: {error}") from error
         return cls(
-            policy=Policy.from_dict(values["policy"]),
-            seed=values["seed"],
-            epoch=values["epoch"],
-            index=np.array(values["index"], dtype=np.int64),
-            shape=(channels, height, width),
-            size=values["size"],
-            parameters=tuple(
-                tuple({name: np.array(v) for name, v in drawn.items()} for drawn in view)
-                for view in values["parameters"]
-            ),
+            name=values["name"],
+            views=tuple(views),
+            sizes=tuple(float(share) for share in values.get("sizes", ())),
         )
 
+    def save(self, path: Path | str) -> None:
+        """Write the policy to a small JSON file, one line an operation; `load` reads it back.
 
-class ViewBatch(NamedTuple):
-    """Views in [0, 1] and the record of how they were made."""
+        Raises:
+            ValueError: If an operation is not one that `load` would know.
+        """
+        values = self.to_dict()
+        if Policy.from_dict(values) != self:
+            raise ValueError(f"policy {self.name!r} would not come back from a file as it is")
+        views = ",\n".join(
+            "  [\n" + ",\n".join(f"   {json.dumps(op)}" for op in view) + "\n  ]"
+            for view in values.pop("views")
+        )
+        rest = "".join(f" {json.dumps(key)}: {json.dumps(v)},\n" for key, v in values.items())
+        Path(path).write_text(f'{{\n{rest} "views": [\n{views}\n ]\n}}\n')
 
-    views: Views
-    record: Record
+    @classmethod
+    def load(cls, path: Path | str) -> "Policy":
+        """Read a policy from a JSON or TOML file.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is not a policy; the message names file and key.
+        """
+        return load_policy(Path(path))
+
+
+def load_policy(path: Path) -> Policy:
+    """Read a policy from a JSON or TOML file; see `Policy.load`."""
+    import tomllib
+
+    if not path.is_file():
+        raise FileNotFoundError(f"views: there is no policy file {path}")
+    try:
+        text = path.read_text()
+        values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+        if not isinstance(values, dict):
+            raise TypeError(f"a policy is a table with name and views, not {type(values).__name__}")
+        return Policy.from_dict(values)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"policy file {path}: {error}") from error
 
 
 def replay(
-    images: AnyImages, record: Record
+    images: Pictures, record: Record
 ) -> Float[Tensor, "view batch channel out_height out_width"]:
-    """Make the views of a record again, bit for bit on the same device.
+    """Make the views of a record again, bit for bit on the same device with the same extras.
 
     Raises:
         ValueError: If the images are not as many or not of the shape that the record has.
     """
+    found = (len(images), *_shape(images))
     expected = (len(record), *record.shape)
-    if tuple(images.shape) != expected:
-        raise ValueError(f"images are {tuple(images.shape)}, the record is of {expected}")
-    start = as_floats(images)
-    views = [
-        _run(start, operations, _reading(kept), size=record.size)[0]
-        for operations, kept in zip(record.policy.views, record.parameters, strict=True)
+    if len(images) == 0 or not all(
+        np.array_equal(a, b) for a, b in zip(found, expected, strict=True)
+    ):
+        raise ValueError(f"images are {found}, the record is of {expected}")
+    return _make(images, record).views
+
+
+def _make(images: Pictures, record: Record) -> ViewBatch:
+    """Make the views of a record; its parameters are drawn if there are none."""
+    if isinstance(images, Tensor):
+        images = _checked(images)
+        fused = engine.can_fuse(images, record.policy.views)
+        return _make_fused(images, record) if fused else _make_torch(images, record)
+    images = [_checked(image[None])[0] for image in images]
+    if all(engine.can_fuse(image[None], record.policy.views) for image in images):
+        return _make_fused(images, record)
+    alone = [
+        _make_torch(image[None], replace(record.take(np.array([row])), shape=_shape(image[None])))
+        for row, image in enumerate(images)
     ]
-    return torch.stack(views)
+    views = torch.cat([made.views for made in alone], dim=1)
+    return ViewBatch(views, concatenate([made.record for made in alone]))
 
 
-def as_floats(images: AnyImages) -> Images:
-    """Return uint8 divided by 255 as float32; floats of at least 32 bits.
+def _make_fused(images: Pictures, record: Record) -> ViewBatch:
+    views, shape, size = record.policy.views, record.shape, record.size
+    drawn = record.parameters or tuple(
+        engine.draw_all(operations, _drawing(record, view), shape, size)
+        for view, operations in enumerate(views)
+    )
+    programs = [
+        engine.compile_view(operations, parameters, shape, batch=len(record), size=size)
+        for operations, parameters in zip(views, drawn, strict=True)
+    ]
+    made = engine.run_fused(images, programs, size=size)
+    return ViewBatch(made, replace(record, parameters=drawn))
+
+
+def _make_torch(images: AnyImages, record: Record) -> ViewBatch:
+    start = as_floats(images)
+    made = [
+        engine.run_torch(start, operations, _drawing(record, view), size=record.size)
+        for view, operations in enumerate(record.policy.views)
+    ]
+    parameters = tuple(used for _, used in made)
+    return ViewBatch(
+        torch.stack([view for view, _ in made]), replace(record, parameters=parameters)
+    )
+
+
+def _drawing(record: Record, view: int) -> engine.Draw:
+    """Return what looks the parameters of an operation up, or draws them."""
+    if record.parameters:
+        known = record.parameters[view]
+        return lambda position, shape: known[position]
+    operations = record.policy.views[view]
+    keys = operation_keys(operations)
+
+    def draw(position: int, shape: Shape) -> Parameters:
+        operation = operations[position]
+        uniforms = random.uniform(
+            record.seed,
+            record.epoch,
+            record.index,
+            record.numbers[view],
+            keys[position],
+            operation.count,
+        )
+        return operation.draw(uniforms, shape)
+
+    return draw
+
+
+def _checked(images: AnyImages) -> AnyImages:
+    """Return bytes as they are and floats of at least 32 bits.
 
     Raises:
         ValueError: If there are no images or channels, the dtype is another, or floats are not
@@ -219,7 +286,7 @@ def as_floats(images: AnyImages) -> Images:
     if 0 in images.shape:
         raise ValueError(f"images are {tuple(images.shape)}: there is nothing to view")
     if images.dtype == torch.uint8:
-        return images.to(torch.float32).div_(255.0)
+        return images
     if not images.is_floating_point():
         raise ValueError(f"images must be uint8 or floats in [0, 1], got {images.dtype}")
     low, high = (float(bound) for bound in torch.aminmax(images))
@@ -228,82 +295,25 @@ def as_floats(images: AnyImages) -> Images:
     return images if images.dtype == torch.float64 else images.to(torch.float32)
 
 
-def operation_keys(operations: tuple[Operation, ...]) -> tuple[str, ...]:
-    """Return a distinct name for each operation of a view: "blur", a second one "blur 2"."""
-    names = [operation.name for operation in operations]
-    repeats = [names[:position].count(name) for position, name in enumerate(names)]
-    return tuple(f"{name} {n + 1}" if n else name for name, n in zip(names, repeats, strict=True))
+def as_floats(images: AnyImages) -> Images:
+    """Return uint8 divided by 255 as float32, and floats as they are."""
+    return images.to(torch.float32).div_(255.0) if images.dtype == torch.uint8 else images
 
 
-def _drawing(
-    operations: tuple[Operation, ...],
-    *,
-    index: Int[np.ndarray, " batch"],
-    seed: int,
-    epoch: int,
-    view: int,
-) -> Callable[[int, Images], Parameters]:
-    """Return what draws the parameters of the operation at a position."""
-    keys = operation_keys(operations)
+def _shape(images: Pictures) -> Shape:
+    """Return channels, height and width; arrays of sides for a list of images.
 
-    def draw(position: int, images: Images) -> Parameters:
-        operation = operations[position]
-        uniforms = random.uniform(seed, epoch, index, view, keys[position], operation.count)
-        return operation.draw(uniforms, _shape(images))
-
-    return draw
-
-
-def _reading(drawn: tuple[Parameters, ...]) -> Callable[[int, Images], Parameters]:
-    """Return what looks the parameters of the operation at a position up."""
-    return lambda position, _: drawn[position]
-
-
-def _run(
-    images: Images,
-    operations: tuple[Operation, ...],
-    parameters_of: Callable[[int, Images], Parameters],
-    *,
-    size: int,
-) -> tuple[Float[Tensor, "batch channel out_height out_width"], tuple[Parameters, ...]]:
-    """Return the view and the parameters used."""
-    used = []
-    view = images
-    for position, operation in enumerate(operations):
-        used.append(parameters_of(position, view))
-        view = operation.apply(view, used[-1], size=size)
-    if tuple(view.shape[2:]) != (size, size):
-        raise ValueError(
-            f"size is {size}, but the views come out as {tuple(view.shape[2:])}: "
-            "the policy has no operation that resizes"
-        )
-    return view, tuple(used)
-
-
-def _shape(images: AnyImages) -> tuple[int, int, int]:
-    _, channels, height, width = images.shape
-    return channels, height, width
-
-
-def _caption(keys: tuple[str, ...], drawn: tuple[Parameters, ...], row: int) -> Caption:
-    caption: Caption = {}
-    for key, parameters in zip(keys, drawn, strict=True):
-        if "applied" in parameters and not parameters["applied"][row]:
-            continue
-        numbers = {k: v[row].item() for k, v in parameters.items() if k != "applied"}
-        caption[key] = {k: round(v, 3) if isinstance(v, float) else v for k, v in numbers.items()}
-    return caption
-
-
-def _check_size(size: int) -> None:
-    if size < 1:
-        raise ValueError(f"size must be at least 1 pixel, got {size}")
-
-
-def _check_keys(what: str, values: Mapping[str, Any], known: tuple[str, ...]) -> None:
-    for key in values:
-        if key not in known:
-            raise unknown(f"key of a {what}", key, known)
-    for key in known:
-        if key not in values:
-            raise ValueError(f"the {what} has no {key!r}")
+    Raises:
+        ValueError: If there are no images, or their channels differ.
+    """
+    if isinstance(images, Tensor):
+        _, count, height, width = images.shape
+        return count, height, width
+    if len(images) == 0:
+        raise ValueError("images is empty: there is nothing to view")
+    channels, heights, widths = (
+        np.array(side, np.int64) for side in np.array([image.shape for image in images]).T
+    )
+    if len(set(channels.tolist())) > 1:
+        raise ValueError(f"images have different numbers of channels: {sorted(set(channels))}")
+    return int(channels[0]), heights, widths

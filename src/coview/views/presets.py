@@ -6,6 +6,7 @@ tenth of the view with reflected borders, sigma in pixels of the view.
 """
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from coview.views.blur import GaussianBlur
 from coview.views.crop import RandomResizedCrop
@@ -15,7 +16,33 @@ from coview.views.jitter import ColorJitter
 from coview.views.operation import Operation
 from coview.views.operations import unknown
 from coview.views.policy import Policy
+from coview.views.randaugment import RandAugment
+from coview.views.resampling import Interpolation
 from coview.views.solarize import Solarize
+
+_BLUR = GaussianBlur(sigma=(0.1, 2.0), probability=0.5)
+_GREY = Grayscale(probability=0.2)
+_FLIP = HorizontalFlip(probability=0.5)
+
+
+def _crop(smallest: float, interpolation: Interpolation = "bilinear") -> RandomResizedCrop:
+    return RandomResizedCrop(scale=(smallest, 1.0), interpolation=interpolation)
+
+
+def _jitter(
+    brightness: float, contrast: float, saturation: float, hue: float, *, probability: float = 0.8
+) -> ColorJitter:
+    return ColorJitter(
+        brightness=brightness,
+        contrast=contrast,
+        saturation=saturation,
+        hue=hue,
+        probability=probability,
+    )
+
+
+def _two(name: str, *view: Operation) -> Policy:
+    return Policy(name=name, views=(view, view))
 
 
 def simclr() -> Policy:
@@ -29,22 +56,22 @@ def simclr() -> Policy:
     References:
         chen2020simclr, section 3 and appendix A; official code, data_util.py at 244e712.
     """
-    view = (
-        RandomResizedCrop(scale=(0.08, 1.0), interpolation="bicubic"),
-        HorizontalFlip(probability=0.5),
-        ColorJitter(brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, probability=0.8),
-        Grayscale(probability=0.2),
-        GaussianBlur(sigma=(0.1, 2.0), probability=0.5),
-    )
-    return Policy(name="simclr", views=(view, view))
+    jitter = _jitter(0.8, 0.8, 0.8, 0.2)
+    return _two("simclr", _crop(0.08, "bicubic"), _FLIP, jitter, _GREY, _BLUR)
+
+
+def simclr_strong() -> Policy:
+    """Return SimCLR's views with PyContrast's RandAugment before the grey: simclr and InfoMin's."""
+    jitter = _jitter(0.8, 0.8, 0.8, 0.2)
+    return _two("simclr_strong", _crop(0.08, "bicubic"), _FLIP, jitter, _BLUR, RandAugment(), _GREY)
 
 
 def _byol_view(*, blur: float, solarize: float, threshold: float) -> tuple[Operation, ...]:
     return (
-        RandomResizedCrop(scale=(0.08, 1.0), interpolation="bicubic"),
-        HorizontalFlip(probability=0.5),
-        ColorJitter(brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, probability=0.8),
-        Grayscale(probability=0.2),
+        _crop(0.08, "bicubic"),
+        _FLIP,
+        _jitter(0.4, 0.4, 0.2, 0.1),
+        _GREY,
         GaussianBlur(sigma=(0.1, 2.0), probability=blur),
         Solarize(threshold=threshold, probability=solarize),
     )
@@ -88,14 +115,91 @@ def simsiam() -> Policy:
     References:
         chen2021simsiam, section 3; official code, main_simsiam.py at 39ac33e.
     """
-    view = (
-        RandomResizedCrop(scale=(0.2, 1.0)),
-        ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, probability=0.8),
-        Grayscale(probability=0.2),
-        GaussianBlur(sigma=(0.1, 2.0), probability=0.5),
-        HorizontalFlip(probability=0.5),
+    return _two("simsiam", _crop(0.2), _jitter(0.4, 0.4, 0.4, 0.1), _GREY, _BLUR, _FLIP)
+
+
+def mocov2() -> Policy:
+    """Return MoCo v2's views: SimSiam's numbers and order.
+
+    References:
+        chen2020mocov2; official code, main_moco.py (`--aug-plus`).
+    """
+    return _two("mocov2", _crop(0.2), _jitter(0.4, 0.4, 0.4, 0.1), _GREY, _BLUR, _FLIP)
+
+
+def infomin() -> Policy:
+    """Return InfoMin's views without the jigsaw: PyContrast's D with the crop of the queue, 0.2.
+
+    References:
+        tian2020infomin; PyContrast at 81b619b, datasets/util.py.
+    """
+    jitter = _jitter(0.8, 0.8, 0.8, 0.2)
+    return _two("infomin", _crop(0.2), _FLIP, jitter, _BLUR, RandAugment(), _GREY)
+
+
+def cmc() -> Policy:
+    """Return CMC's views before the colours are split: crop and flip.
+
+    The lower bound of the crop is 0.2; the official README has 0.08 for ResNets on ImageNet.
+
+    References:
+        tian2020cmc; official code, train_CMC.py.
+    """
+    return _two("cmc", _crop(0.2), _FLIP)
+
+
+def pycontrast_a(*, smallest_crop: float = 0.08) -> Policy:
+    """Return PyContrast's A, for InstDis, MoCo and PIRL.
+
+    The crop's lower bound is 0.08 with a memory bank and 0.2 with a queue, in A to E.
+
+    References:
+        PyContrast at 81b619b, datasets/util.py.
+    """
+    jitter = _jitter(0.4, 0.4, 0.4, 0.4, probability=1.0)
+    return _two("pycontrast_a", _crop(smallest_crop), _FLIP, jitter, _GREY)
+
+
+def pycontrast_b(*, smallest_crop: float = 0.2) -> Policy:
+    """Return PyContrast's B, for MoCo v2; see `pycontrast_a`. Its blur is Pillow's."""
+    jitter = _jitter(0.4, 0.4, 0.4, 0.1)
+    return _two("pycontrast_b", _crop(smallest_crop), _FLIP, jitter, _GREY, _BLUR)
+
+
+def pycontrast_c(*, smallest_crop: float = 0.08) -> Policy:
+    """Return PyContrast's C, for CMC; see `pycontrast_a`. The colour split comes after it."""
+    jitter = _jitter(0.4, 0.4, 0.4, 0.1, probability=1.0)
+    return _two("pycontrast_c", _crop(smallest_crop), _FLIP, jitter)
+
+
+def pycontrast_d(*, smallest_crop: float = 0.2) -> Policy:
+    """Return PyContrast's D, for InfoMin; see `pycontrast_a`."""
+    jitter = _jitter(0.8, 0.8, 0.8, 0.2)
+    return _two("pycontrast_d", _crop(smallest_crop), _FLIP, jitter, _BLUR, RandAugment(), _GREY)
+
+
+def pycontrast_e(*, smallest_crop: float = 0.2) -> Policy:
+    """Return PyContrast's E, for CMC v2, with the operations safe for colours."""
+    jitter = _jitter(0.4, 0.4, 0.4, 0.1)
+    augment = RandAugment(pool="colour-safe")
+    return _two("pycontrast_e", _crop(smallest_crop), _FLIP, jitter, _BLUR, augment)
+
+
+def multicrop() -> Policy:
+    """Return SwAV's views: two of the size asked for and six of 3/7 of it (224 and 96 pixels).
+
+    Crops see 0.14 to 1 and 0.05 to 0.14 of the image; the jitter is SimCLR's. `Policy.groups` makes
+    views of several sizes. The code blurs with OpenCV or Pillow.
+
+    References:
+        caron2020swav; official code, src/multicropdataset.py.
+    """
+    rest = (_FLIP, _jitter(0.8, 0.8, 0.8, 0.2), _GREY, _BLUR)
+    large = (RandomResizedCrop(scale=(0.14, 1.0)), *rest)
+    little = (RandomResizedCrop(scale=(0.05, 0.14)), *rest)
+    return Policy(
+        name="multicrop", views=(large,) * 2 + (little,) * 6, sizes=(1.0,) * 2 + (3 / 7,) * 6
     )
-    return Policy(name="simsiam", views=(view, view))
 
 
 def small(
@@ -117,28 +221,34 @@ def small(
         jitter_probability: Probability of the jitter.
         grayscale: Probability of grey.
     """
-    brightness, contrast, saturation, hue = jitter
-    view = (
+    return _two(
+        "small",
         RandomResizedCrop(scale=scale),
         HorizontalFlip(probability=flip),
-        ColorJitter(
-            brightness=brightness,
-            contrast=contrast,
-            saturation=saturation,
-            hue=hue,
-            probability=jitter_probability,
-        ),
+        _jitter(*jitter, probability=jitter_probability),
         Grayscale(probability=grayscale),
     )
-    return Policy(name="small", views=(view, view))
 
 
 _PRESETS: Mapping[str, Callable[[], Policy]] = {
-    "simclr": simclr,
-    "byol": byol,
-    "vicreg": vicreg,
-    "simsiam": simsiam,
-    "small": small,
+    preset.__name__: preset
+    for preset in (
+        simclr,
+        simclr_strong,
+        byol,
+        vicreg,
+        simsiam,
+        mocov2,
+        infomin,
+        cmc,
+        pycontrast_a,
+        pycontrast_b,
+        pycontrast_c,
+        pycontrast_d,
+        pycontrast_e,
+        multicrop,
+        small,
+    )
 }
 
 
@@ -148,13 +258,17 @@ def names() -> tuple[str, ...]:
 
 
 def get(policy: str | Policy) -> Policy:
-    """Return the preset of a name; a policy is returned as it is.
+    """Return the preset of a name or the policy of a .json or .toml file; a policy is returned.
 
     Raises:
-        ValueError: If there is no preset of that name; the message has the nearest one.
+        ValueError: If there is no preset of that name (the message has the nearest one), or the
+            file is not a policy.
+        FileNotFoundError: If there is no such file.
     """
     if isinstance(policy, Policy):
         return policy
+    if Path(policy).suffix.lower() in (".json", ".toml"):
+        return Policy.load(policy)
     if policy not in _PRESETS:
         raise unknown("policy", policy, _PRESETS)
     return _PRESETS[policy]()

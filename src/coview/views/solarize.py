@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import torch
 from jaxtyping import Float64
 
 from coview.typing import Images
+from coview.views import steps, tones
 from coview.views.operation import (
     Parameters,
     Shape,
@@ -48,7 +48,11 @@ class Solarize:
         """Return the images, solarised where `applied`."""
         return change_rows(images, parameters, _solarize)
 
+    def fused(self, parameters: Parameters, shape: Shape) -> tuple[steps.Step, ...]:
+        """Return what the fused path does."""
+        threshold = 255.0 * parameters["threshold"]
+        return (steps.step(steps.SOLARIZE, parameters["applied"], threshold),)
+
 
 def _solarize(images: Images, parameters: Parameters) -> Images:
-    threshold = per_image(parameters["threshold"], images)
-    return torch.where(images >= threshold, 1.0 - images, images)
+    return tones.solarize(images, per_image(parameters["threshold"], images))

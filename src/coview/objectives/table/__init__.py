@@ -12,6 +12,7 @@ from coview.objectives.contract import Objective
 from coview.objectives.spec import ObjectiveSpec
 from coview.objectives.table.dimension_contrastive import DIMENSION_CONTRASTIVE
 from coview.objectives.table.mutual_information import MUTUAL_INFORMATION
+from coview.objectives.table.prediction import PREDICTION
 from coview.objectives.table.sample_contrastive import SAMPLE_CONTRASTIVE
 
 
@@ -29,7 +30,7 @@ def index(rows: Sequence[ObjectiveSpec]) -> Mapping[str, ObjectiveSpec]:
     return MappingProxyType(table)
 
 
-TABLE = index((*SAMPLE_CONTRASTIVE, *DIMENSION_CONTRASTIVE, *MUTUAL_INFORMATION))
+TABLE = index((*SAMPLE_CONTRASTIVE, *DIMENSION_CONTRASTIVE, *PREDICTION, *MUTUAL_INFORMATION))
 """Every objective by name."""
 
 ALIASES = MappingProxyType({"simclr": "nt_xent", "spectral": "spectral_contrastive"})

@@ -27,3 +27,14 @@ def whitened(images: int, dim: int) -> Embeddings:
     rows = torch.eye(dim, dtype=torch.float64).repeat(2, 1)
     rows[dim:] *= -1
     return (rows * math.sqrt((2 * dim - 1) / 2)).expand(2, -1, -1).clone()
+
+
+def origin(images: int, dim: int) -> Embeddings:
+    """Everything at 0."""
+    return torch.zeros(2, images, dim, dtype=torch.float64)
+
+
+def sheared(images: int, dim: int) -> Embeddings:
+    """Whitened embeddings, and in the other view each dimension has all earlier ones added."""
+    first = whitened(images, dim)[0]
+    return torch.stack([first, first.cumsum(-1)])

@@ -1,0 +1,263 @@
+"""Variance and bias of the gradient at fixed weights, against the batch, for each second moment.
+
+The pool is every photograph of the sample in two views, through a briefly trained encoder. The
+gradient is that of the projector's last layer; its value over the whole pool is known.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from coview.objectives import minc, spectral_contrastive
+from coview.objectives.rows import normalized
+from coview.random import generator
+from coview.ranks import Ranks
+from coview.studies.intervals import mean_interval
+from coview.studies.study import (
+    Band,
+    Figure,
+    Measured,
+    Report,
+    Scale,
+    Settings,
+    Study,
+    Table,
+    Trial,
+    Verdict,
+)
+
+SPHERE = 32.0
+
+BATCHES = (4, 8, 16, 32, 64, 128, 256)
+
+PAIRS = "spectral, pairs across the views"
+
+ESTIMATORS: dict[str, dict[str, float]] = {
+    PAIRS: {},
+    "batch, both views, without itself": {"batch_weight": 1.0, "decay": 0.0},
+    "batch with itself": {"batch_weight": 0.0, "decay": 0.0},
+    "average .9": {"batch_weight": 0.0, "decay": 0.9},
+    "average .99": {"batch_weight": 0.0, "decay": 0.99},
+    "half batch, half average .99": {"batch_weight": 0.5, "decay": 0.99},
+    "a fifth batch, rest average .99": {"batch_weight": 0.2, "decay": 0.99},
+}
+
+Features = Float[Tensor, "2 image width"]
+Weight = Float[Tensor, "dim width"]
+
+
+def trials(scale: Scale) -> list[Settings]:
+    """Return estimators × batch sizes × seeds of the weights."""
+    steps, repeats, seeds = {
+        "smoke": (20, 60, 1),
+        "laptop": (140, 400, 3),
+    }.get(scale, (140, 2000, 5))
+    return [
+        {"estimator": name, "batch": batch, "steps": steps, "repeats": repeats, "seed": seed}
+        for seed in range(seeds)
+        for name in ESTIMATORS
+        for batch in BATCHES
+    ]
+
+
+@cache
+def pool(steps: int, seed: int) -> tuple[Features, Weight]:
+    """Return the inputs and the weight of the projector's last layer after some training."""
+    from coview import data
+    from coview.training.job import find_policy
+    from coview.training.pretrain import train
+    from coview.training.settings import Pretraining
+
+    with tempfile.TemporaryDirectory() as name:
+        asked = Pretraining(source="sample", out=Path(name) / "run", steps=steps, seed=seed)
+        learner = train(asked).learner
+    images = data.open("sample")
+    everyone = np.arange(len(images))
+    views = find_policy("small")(
+        images.fetch(everyone), index=everyone, seed=seed, epoch=0, size=images.size
+    ).views
+    learner.eval()
+    with torch.no_grad():
+        hidden = [
+            learner.projector[:-1](learner.encoder(chunk))
+            for chunk in torch.split(views.flatten(0, 1), 512)
+        ]
+    features = torch.cat(hidden).reshape(2, len(images), -1).double()
+    return features, learner.projector[-1].get_parameter("weight").detach().double()
+
+
+def run(settings: Settings, folder: Path) -> Measured:
+    """Measure squared bias and variance, relative to the squared norm of the pool's gradient."""
+    del folder
+    features, weight = pool(settings["steps"], settings["seed"])
+    rng = generator("minc-variance", settings["batch"], settings["seed"])
+    options = ESTIMATORS[settings["estimator"]]
+    found = gradients(features, weight, settings["batch"], rng, **options)
+    burn_in = round(3 / (1 - options.get("decay", 0.0)))
+    samples = torch.stack(
+        [g.flatten() for g in islice(found, burn_in, burn_in + settings["repeats"])]
+    )
+    truth = pool_gradient(features, weight, both="batch_weight" in options).flatten()
+    return {
+        name: value / float(truth.square().sum()) for name, value in errors(samples, truth).items()
+    }
+
+
+def errors(samples: Float[Tensor, "sample n"], truth: Float[Tensor, " n"]) -> dict[str, float]:
+    """Return the variance (trace of the covariance) and the squared bias without its own noise."""
+    variance = float(samples.var(0).sum())
+    squared = float((samples.mean(0) - truth).square().sum())
+    return {"variance": variance, "squared_bias": squared - variance / len(samples)}
+
+
+def pool_gradient(features: Features, weight: Weight, *, both: bool) -> Weight:
+    """Return the gradient over all pairs of different images of the pool.
+
+    Args:
+        features: Inputs of the layer.
+        weight: The layer's weight.
+        both: With the pairs of both views, as MINC has them, and MINC's factor of one half; else
+            with those across the views, as the spectral loss has them.
+    """
+    if not both:
+        return _gradient(features, weight, _spectral)
+    unused = torch.zeros(len(weight), len(weight), dtype=weight.dtype)
+    return _gradient(features, weight, partial(_minc, unused, 1.0))
+
+
+def gradients(
+    features: Features,
+    weight: Weight,
+    batch: int,
+    rng: np.random.Generator,
+    *,
+    batch_weight: float | None = None,
+    decay: float = 0.0,
+) -> Iterator[Weight]:
+    """Yield the gradient of one batch after another; the memory is of those before.
+
+    Args:
+        features: Inputs of the layer.
+        weight: The layer's weight, which stays.
+        batch: Images drawn without repetition.
+        rng: Source of the draws.
+        batch_weight: Share of the batch's own moment; None for the spectral loss.
+        decay: What the memory keeps at a step; 0 for the moment of this batch with itself.
+    """
+    moment: Tensor | None = None
+    while True:
+        drawn = features[:, torch.from_numpy(rng.choice(features.shape[1], batch, replace=False))]
+        rows = normalized(drawn @ weight.T, "sphere", SPHERE).flatten(0, 1)
+        own = rows.T @ rows / len(rows)
+        before = own if moment is None or decay == 0 else moment
+        loss = _spectral if batch_weight is None else partial(_minc, before, batch_weight)
+        yield _gradient(drawn, weight, loss)
+        moment = own if moment is None else decay * moment + (1 - decay) * own
+
+
+def _spectral(z: Tensor) -> Tensor:
+    return spectral_contrastive(z, scale=SPHERE, ranks=Ranks())
+
+
+def _minc(moment: Tensor, batch_weight: float, z: Tensor) -> Tensor:
+    return minc(z, z, moment, batch_weight=batch_weight, scale=SPHERE, ranks=Ranks())
+
+
+def _gradient(features: Features, weight: Weight, loss: Callable[[Tensor], Tensor]) -> Weight:
+    leaf = weight.clone().requires_grad_()
+    found: Tensor = torch.autograd.grad(loss(features @ leaf.T), leaf)[0]
+    return found
+
+
+def report(done: Sequence[Trial]) -> Report:
+    """Tabulate variance and squared bias over the batch."""
+    parts = {"variance": "Variance", "squared_bias": "Squared bias"}
+    cells: dict[tuple[str, str, int], list[float]] = {}
+    for trial in done:
+        for part in parts:
+            where = (part, trial.settings["estimator"], trial.settings["batch"])
+            cells.setdefault(where, []).append(trial.measured[part])
+    tables, figures = [], []
+    for part, title in parts.items():
+        rows, bands = [], []
+        for name in ESTIMATORS:
+            found = {
+                b: mean_interval(cells[part, name, b]) for b in BATCHES if (part, name, b) in cells
+            }
+            rows.append(
+                [name, *(f"{found[b][0]:.3g}" if b in found else "not run" for b in BATCHES)]
+            )
+            if found:
+                bands.append(
+                    Band(
+                        name=name,
+                        x=[float(b) for b in found],
+                        y=[middle for middle, _, _ in found.values()],
+                        low=[low for _, low, _ in found.values()],
+                        high=[high for _, _, high in found.values()],
+                    )
+                )
+        tables.append(
+            Table(
+                title=f"{title} over the squared norm of the true gradient, mean over seeds",
+                columns=["second moment from", *(f"batch {b}" for b in BATCHES)],
+                rows=rows,
+            )
+        )
+        figures.append(
+            Figure(
+                title=title,
+                note="Relative to the squared norm of the gradient of the whole pool.",
+                x_name="batch",
+                bands=bands,
+                x_logarithmic=True,
+                y_logarithmic=part == "variance",
+            )
+        )
+    return Report(verdict=_verdict(cells), tables=tables, figures=figures)
+
+
+def _verdict(cells: dict[tuple[str, str, int], list[float]]) -> Verdict:
+    pairs, memory = PAIRS, "average .99"
+    both = [
+        b for b in BATCHES if ("variance", pairs, b) in cells and ("variance", memory, b) in cells
+    ]
+    seeds = min(
+        (len(cells["variance", name, b]) for name in (pairs, memory) for b in both), default=0
+    )
+    if seeds < 3 or len(both) < len(BATCHES):
+        return Verdict(
+            word="undecided at this budget", why="Three seeds at every batch are needed."
+        )
+    logs = {
+        b: mean_interval(
+            (np.log(cells["variance", memory, b]) - np.log(cells["variance", pairs, b])).tolist()
+        )
+        for b in both
+    }
+    ratios = ", ".join(f"{np.exp(logs[b][0]):.2f} at {b}" for b in both)
+    lower = all(logs[b][2] < 0 for b in both)
+    why = (
+        "Variance of the gradient with a memory of .99 over that of the pairs of a batch: "
+        f"{ratios}. The weights stand still here: what a moving encoder does to a memory is "
+        "another question."
+    )
+    return Verdict(word="supported" if lower else "not supported", why=why)
+
+
+MINC_VARIANCE = Study(
+    name="minc-variance",
+    claim="Comparing with a running second moment lowers the variance of the gradient, most at "
+    "small batches.",
+    source="Guo et al. 2025 (abstract; its figures could not be read). The set-up is ours.",
+    trials=trials,
+    run=run,
+    report=report,
+)

@@ -1,0 +1,28 @@
+"""Our studies by name."""
+
+import difflib
+from types import MappingProxyType
+
+from coview.studies.minc_tabular import MINC_TABULAR
+from coview.studies.minc_variance import MINC_VARIANCE
+from coview.studies.study import Study
+
+STUDIES = MappingProxyType({study.name: study for study in (MINC_TABULAR, MINC_VARIANCE)})
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all studies."""
+    return tuple(STUDIES)
+
+
+def get(name: str) -> Study:
+    """Return a study by name.
+
+    Raises:
+        ValueError: If there is none; the message has the nearest name.
+    """
+    if name in STUDIES:
+        return STUDIES[name]
+    near = difflib.get_close_matches(name, STUDIES, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ";"
+    raise ValueError(f"no study is called {name!r}{hint} there are: {', '.join(STUDIES)}")
