@@ -93,7 +93,9 @@ def main() -> None:
                 done = runs[name]
                 length = {"steps": done[0]["steps"]} if done else {"minutes": asked.minutes}
                 folder = work / f"{len(done)}-{list(CANDIDATES).index(name)}"
-                done.append(run(CANDIDATES[name], dataset, splits, folder, seed=seed, length=length))
+                done.append(
+                    run(CANDIDATES[name], dataset, splits, folder, seed=seed, length=length)
+                )
                 print(f"{name:34} seed {seed}: {done[-1]['accuracy']:.3f}", flush=True)
     result = {
         "benchmark": "encoders",

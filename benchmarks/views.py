@@ -30,9 +30,9 @@ import numpy as np
 import torch
 from PIL import Image
 from records import alone, load, write
+from torchvision.io import ImageReadMode, decode_jpeg, read_file
 
 from coview import encoders, views
-from coview.data.decoding import read_image
 from coview.training.run_folder import environment
 from coview.views import (
     Affine,
@@ -152,6 +152,11 @@ def in_memory(size: int, *, count: int, rounds: int) -> dict[str, Any]:
     )
 
 
+def decode(file: Path) -> torch.Tensor:
+    """Return an RGB image, [channel, row, column]; torchvision's decoder."""
+    return decode_jpeg(read_file(str(file)), ImageReadMode.RGB)
+
+
 def from_files(kilobytes: int, *, count: int, rounds: int) -> dict[str, Any]:
     """JPEG files to two views of 224 pixels."""
     from lightly.transforms import SimCLRTransform
@@ -165,8 +170,7 @@ def from_files(kilobytes: int, *, count: int, rounds: int) -> dict[str, Any]:
         with ThreadPoolExecutor(CORES) as pool:
             for start in range(0, count, 32):
                 index = np.arange(start, min(start + 32, count))
-                arrays = pool.map(read_image, [files[i] for i in index])
-                pictures = [torch.from_numpy(array).permute(2, 0, 1) for array in arrays]
+                pictures = list(pool.map(decode, [files[i] for i in index]))
                 batch = policy(pictures, index=index, seed=0, epoch=0, size=224)
                 made += batch.views.shape[0] * batch.views.shape[1]
         return made

@@ -115,7 +115,6 @@ MUTATIONS: tuple[Mutation, ...] = (
             (FACTOR, "* ridge / z.shape[-1]", "* ridge"),
             (VIEW, "uses = len(target) - (torch", "uses = 1 + len(target) - (torch"),
             (AXIS, "solve(second, cross, left=False)", "solve(second, cross)"),
-            (FACTOR, "isometry: Tensor = (u * found) @ v", "isometry: Tensor = (u * values) @ v"),
         ),
     ),
     *_of(

@@ -24,7 +24,6 @@ ROWS = (
     *((spec, spec.config()) for spec in TABLE.values()),
     (TABLE["spectral_contrastive"], SpectralContrastive(normalization="ball", scale=1.0)),
     (TABLE["linear_byol"], LinearBYOL(predictor="least-squares")),
-    (TABLE["linear_byol"], LinearBYOL(predictor="orthogonal")),
     (TABLE["minc"], MINC(batch_weight=1.0)),
     (TABLE["minc"], MINC(batch_weight=0.0)),
 )

@@ -30,13 +30,10 @@ def simsiam(z, objective, state, *, target):
 
 
 def linear_byol(z, objective, state, *, target):
-    """Least squares with the ridge stacked below the rows; or the nuclear norm."""
+    """Least squares with the ridge stacked below the rows."""
     if objective.predictor == "learned":
         return byol(z, objective, state, target=target)
     rows = pairs(z, target)
-    if objective.predictor == "orthogonal":
-        moment = sum(np.outer(t, p) for p, t in rows) / len(rows)
-        return 4 - 4 * np.linalg.svd(moment, compute_uv=False).sum()
     dim = z.shape[-1]
     ridge = np.sqrt(objective.ridge / dim * len(rows)) * np.eye(dim)
     inputs = np.concatenate([[p for p, _ in rows], ridge])

@@ -46,7 +46,6 @@ def test_row_keeps_contract(spec, check):
         VICReg(invariance_weight=3.0, variance_weight=7.0, covariance_weight=0.5, eps=0.01),
         LinearBYOL(predictor="least-squares"),
         LinearBYOL(predictor="least-squares", ridge=1e-3),
-        LinearBYOL(predictor="orthogonal"),
         MINC(batch_weight=1.0),
         MINC(batch_weight=0.0, scale=8.0),
         MINC(batch_weight=0.3, normalization="none"),
@@ -88,12 +87,10 @@ def test_other_settings_keep_contract(name, changed, objective):
 
 
 @pytest.mark.parametrize("check", OBJECTIVE_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("predictor", ["least-squares", "orthogonal"])
-def test_a_solved_predictor_keeps_contract(predictor, check):
-    points = TABLE["linear_byol"].known_points[:2] if predictor == "orthogonal" else ()
-    spec = replace(TABLE["linear_byol"], known_points=points)
-    objective = LinearBYOL(predictor=predictor)
-    if check is checks.check_gradient and predictor == "least-squares":
+def test_a_solved_predictor_keeps_contract(check):
+    spec = replace(TABLE["linear_byol"], known_points=())
+    objective = LinearBYOL(predictor="least-squares")
+    if check is checks.check_gradient:
         with pytest.raises(RuntimeError, match="Jacobian"):  # the matrix is a constant there
             check(spec, objective)
     else:

@@ -1,5 +1,6 @@
 """Records in use: overlap, table, joining, views of several sizes; policies as files; dials."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -162,6 +163,10 @@ def test_multicrop_comes_in_groups():
     for group in (large, little):
         again = Record.from_dict(json.loads(json.dumps(group.record.to_dict())))
         assert torch.equal(views.replay(images, again), group.views)
+    alike = dataclasses.replace(policy, sizes=())(images, **arguments).record
+    for position, number in enumerate(little.record.numbers):
+        flips = little.record.parameters[position][1]["applied"]
+        assert (flips == alike.parameters[number][1]["applied"]).all()
     shares = little.record.parameters[3][0]
     assert (shares["height"] * shares["width"] < 0.16 * 6400).all()
     iou = views.overlap(large.record, 0, 2, other=little.record)

@@ -61,9 +61,9 @@ from coview.objectives.prediction import (
     LinearBYOL,
     SimSiam,
     byol,
+    least_squares_predictor,
     linear_byol,
     simsiam,
-    solved_predictor,
 )
 from coview.objectives.sigreg import (
     SIGReg,
@@ -160,6 +160,7 @@ __all__ = [
     "get",
     "index",
     "info_nce",
+    "least_squares_predictor",
     "linear_byol",
     "minc",
     "minc_terms",
@@ -172,7 +173,6 @@ __all__ = [
     "sigreg",
     "sigreg_terms",
     "simsiam",
-    "solved_predictor",
     "spectral_contrastive",
     "spectral_terms",
     "supervised_contrastive",

@@ -14,7 +14,7 @@ from coview.objectives.rows import unit_rows
 from coview.ranks import Ranks
 from coview.typing import Embeddings, Scalar
 
-LinearPredictor = Literal["learned", "least-squares", "orthogonal"]
+LinearPredictor = Literal["learned", "least-squares"]
 """A linear map trained as a network, or solved for in each batch."""
 
 
@@ -95,55 +95,45 @@ def linear_byol(
     Args:
         z: Predictions if the predictor is learned, else embeddings of the online projector.
         target: As in `mean_cosine`.
-        predictor: "learned" is `byol`; the others predict with `solved_predictor` of this batch, a
-            constant for the gradient.
-        ridge: As in `solved_predictor`.
+        predictor: "learned" is `byol`; "least-squares" predicts with `least_squares_predictor` of
+            this batch, a constant for the gradient.
+        ridge: As in `least_squares_predictor`.
         ranks: The processes that share the batch; None for `Ranks.current()`.
 
     Raises:
         ValueError: As in `mean_cosine`; or if `predictor` or `ridge` is not allowed.
 
-    Convention, views and invariances of `byol`. The solved predictors are ours: the paper's four
-    closed forms could not be read. Orthogonal: the loss is 4 − 4 ‖E[t zᵀ]‖ with the nuclear norm
-    and unit rows, and its gradient is exact, since the matrix is the best of its kind.
-    Known points: Learned and orthogonal as `byol`, but 0 at antipodes if orthogonal.
+    Convention, views and invariances of `byol`. The solved predictor is ours: the paper's four
+    closed forms could not be read.
+    Known points: Learned as `byol`.
     Numerics: Solved: time O(V n dim² + dim³), memory O(V n dim + dim²).
-    Distributed: Solved: exchanges moments too, dim² numbers and with least squares
-        dim (dim + 1) / 2 more.
+    Distributed: Solved: exchanges its moments, dim² + dim (dim + 1) / 2 numbers more.
 
     References:
         richemond2023edge.
     """
     _check_predictor(predictor)
-    if predictor != "learned":
-        matrix = solved_predictor(z, target, predictor=predictor, ridge=ridge, ranks=ranks)
+    if predictor == "least-squares":
+        matrix = least_squares_predictor(z, target, ridge=ridge, ranks=ranks)
         with torch.autocast(z.device.type, enabled=False):
             z = widen(z) @ matrix.T
     return byol(z, target, ranks=ranks)
 
 
 @full_precision
-def solved_predictor(
-    z: Embeddings,
-    target: Targets,
-    *,
-    predictor: Literal["least-squares", "orthogonal"] = "least-squares",
-    ridge: float = 0.1,
-    ranks: Ranks | None = None,
+def least_squares_predictor(
+    z: Embeddings, target: Targets, *, ridge: float = 0.1, ranks: Ranks | None = None
 ) -> Float[Tensor, "dim dim"]:
     r"""Return the matrix that best predicts unit targets from unit embeddings of other views.
 
     .. math:: W = \mathrm{E}[t z^\top]
               \Big( \mathrm{E}[z z^\top] + \frac{\text{ridge}}{d} I \Big)^{-1}
-              \quad\text{or}\quad W = U V^\top,\quad \mathrm{E}[t z^\top] = U S V^\top
 
     with means over the pairs of `mean_cosine` and the images of all ranks. Without gradient.
 
     Args:
         z: Embeddings of the online projector.
         target: Target embeddings.
-        predictor: "least-squares", or "orthogonal": the best isometry (Procrustes), from the
-            directions that embeddings span to those that targets span, 0 elsewhere.
         ridge: Added to the eigenvalues of E[z zᵀ], as a multiple of their mean.
         ranks: The processes that share the batch; None for `Ranks.current()`.
 
@@ -160,22 +150,12 @@ def solved_predictor(
         own = (target.mT @ z[: len(target)]).sum(0)
         cross = target.sum(0).T @ z.sum(0) - own
         cross = ranks.sum(cross, replicated=True) / number
-        if predictor == "orthogonal":
-            return _isometry(cross)
         uses = len(target) - (torch.arange(len(z), device=z.device) < len(target)).to(z)
         second = torch.einsum("v, vik, vil -> kl", uses, z, z)
         floor = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device) * ridge / z.shape[-1]
         second = sum_outer_products(second, ranks) / number + floor
         matrix: Tensor = torch.linalg.solve(second, cross, left=False)
         return matrix
-
-
-def _isometry(x: Tensor) -> Tensor:
-    """Return U Vᵀ of the singular vectors whose values are not 0 but for rounding."""
-    u, values, v = torch.linalg.svd(x)
-    found = values > len(x) * torch.finfo(x.dtype).eps * values[0]
-    isometry: Tensor = (u * found) @ v
-    return isometry
 
 
 def _check_pairs(prediction: Tensor, target: Tensor) -> None:

@@ -33,7 +33,18 @@ def index(rows: Sequence[ObjectiveSpec]) -> Mapping[str, ObjectiveSpec]:
 TABLE = index((*SAMPLE_CONTRASTIVE, *DIMENSION_CONTRASTIVE, *PREDICTION, *MUTUAL_INFORMATION))
 """Every objective by name."""
 
-ALIASES = MappingProxyType({"simclr": "nt_xent", "spectral": "spectral_contrastive"})
+ALIASES = MappingProxyType(
+    {
+        "simclr": "nt_xent",
+        "dcl": "decoupled_nt_xent",
+        "supcon": "supervised_contrastive",
+        "moco": "info_nce",
+        "spectral": "spectral_contrastive",
+        "tcr": "coding_rate",
+        "w_mse": "whitening_mse",
+        "lejepa": "sigreg",
+    }
+)
 """Names of methods for the objective that they are known by."""
 
 
