@@ -8,8 +8,8 @@ processes, and the unit tests of their family. A fault that nothing notices surv
     python scripts/mutate_objectives.py vicreg     # those of one row, or of one file
     python scripts/mutate_objectives.py --out mutations.json
 
-Exit code 1 if a fault survives, no longer applies, or only breaks the import or the time limit; 2 if
-the tests fail without any.
+Exit code 1 if a fault survives, no longer applies, or only breaks an import or takes too long; 2
+if the tests fail without any.
 """
 
 import argparse

@@ -11,7 +11,8 @@ result (`replicated=True`) the ranks all send back the same, and W times one's o
 communication.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,19 @@ import torch.distributed as dist
 from jaxtyping import Shaped
 from torch import Tensor
 from torch.autograd import Function
+
+_APART: list[None] = []
+"""Not empty inside `apart`."""
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Let `Ranks.current()` be this process alone, for work that the others do not do alike."""
+    _APART.append(None)
+    try:
+        yield
+    finally:
+        _APART.pop()
 
 
 @dataclass(frozen=True)
@@ -31,7 +45,7 @@ class Ranks:
     @classmethod
     def current(cls) -> "Ranks":
         """Return the initialised process group, or this process alone where there is none."""
-        started = dist.is_available() and dist.is_initialized()
+        started = dist.is_available() and dist.is_initialized() and not _APART
         return cls(dist.group.WORLD if started else None)
 
     @property

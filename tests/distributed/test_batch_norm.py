@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from coview.encoders import SynchronizedBatchNorm, synchronize_batch_norm
-from coview.ranks import Ranks
+from coview.ranks import Ranks, apart
 from coview.testing import embeddings, run_ranks
 
 KINDS = {
@@ -120,3 +120,18 @@ def test_one_process_is_torchs(training):
     assert {name: value.data_ptr() for name, value in ours.state_dict().items()} == before
     assert torch.equal(ours(inputs("maps")), module(inputs("maps")))
     assert all(torch.equal(ours.state_dict()[n], v) for n, v in module.state_dict().items())
+
+
+def _diagnose() -> tuple[int, int, int]:
+    """Call a synchronised norm once a row, as the search for a bad image does."""
+    norm = SynchronizedBatchNorm(nn.BatchNorm1d(3)).train()
+    ranks = Ranks.current()
+    with apart():
+        for row in range(4 if ranks.index == 0 else 1):
+            norm(torch.ones(2, 3) * row)
+        inside = Ranks.current().size
+    return ranks.size, inside, Ranks.current().size
+
+
+def test_work_apart_does_not_wait_for_the_other_ranks():
+    assert run_ranks(_diagnose, 2) == [(2, 1, 2), (2, 1, 2)]

@@ -86,9 +86,11 @@ def coding_rate_terms(
         z, ranks = gather_views(z, counts, ranks), Ranks()
     pairs = (z.sum(0).square() - z.square().sum(0)).sum() / (views * (views - 1))
     cosine = ranks.sum(pairs, replicated=True) / images
+    if z.device.type != "mps":  # in float32 a large product drowns the identity
+        z = z.double()
     products = sum_outer_products(z.mT @ z, ranks) if on_moments else z @ z.mT
     rates = log_det(products * (dim / (images * distortion))) / 2
-    return CodingRateTerms(-cosine, -rates.mean())
+    return CodingRateTerms(-cosine, -rates.mean().to(cosine.dtype))
 
 
 def log_det(x: Float[Tensor, "*shape n n"]) -> Float[Tensor, "*shape"]:

@@ -202,10 +202,10 @@ def supervised_contrastive_terms(
 ) -> NTXentTerms:
     """Return the two terms whose sum is `supervised_contrastive`; arguments as there."""
     batch = _Batch.of(z, temperature, "cosine", ranks)
-    if labels.shape != (z.shape[1],):
+    if labels.is_floating_point() or labels.shape != (z.shape[1],):
         raise ValueError(
-            f"labels must have one number an image, shape ({z.shape[1]},); "
-            f"got {tuple(labels.shape)}"
+            f"labels must have one whole number an image, shape ({z.shape[1]},); "
+            f"got {tuple(labels.shape)} of {labels.dtype}"
         )
     classes = _numbered(batch.ranks.gather(labels, batch.counts))
     by_image = batch.everyone.reshape(-1, batch.views, z.shape[-1]).sum(1)

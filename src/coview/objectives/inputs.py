@@ -3,7 +3,8 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from inspect import signature
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -53,21 +54,34 @@ def total_images(counts: Sequence[int]) -> int:
     return total
 
 
-def widen(x: Tensor) -> Tensor:
-    """Return float64 as it is and any shorter float as float32."""
+def widen(x: Tensor, name: str = "z") -> Tensor:
+    """Return float64 as it is and any shorter float as float32.
+
+    Raises:
+        ValueError: If the numbers are whole or complex, or the width is 0.
+    """
     if not x.is_floating_point():
-        raise ValueError(f"z must hold floating-point numbers; got {x.dtype}")
+        raise ValueError(f"{name} must hold floating-point numbers; got {x.dtype}")
+    if x.ndim and x.shape[-1] == 0:
+        raise ValueError(f"{name} must have a width of at least 1; got shape {tuple(x.shape)}")
     return x if x.dtype == torch.float64 else x.float()
 
 
-def full_precision(
-    function: Callable[Concatenate[Tensor, Parameters], Result],
-) -> Callable[Concatenate[Tensor, Parameters], Result]:
-    """Run a function of embeddings with autocast off and at least 32 bits."""
+def full_precision(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Run a function whose first argument is embeddings with autocast off and at least 32 bits."""
+    first = next(iter(signature(function).parameters))
 
     @wraps(function)
-    def widened(z: Tensor, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+    def widened(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        if args:
+            z, *others = args
+        elif first in kwargs:
+            z, others = kwargs.pop(first), []
+        else:
+            raise TypeError(f"{function.__name__}() needs {first!r}")
+        if not isinstance(z, Tensor):
+            raise TypeError(f"{first} must be a tensor; got {type(z).__name__}")
         with torch.autocast(z.device.type, enabled=False):
-            return function(widen(z), *args, **kwargs)
+            return function(widen(z, first), *others, **kwargs)  # type: ignore[call-arg, arg-type]
 
     return widened

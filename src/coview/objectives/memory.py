@@ -9,7 +9,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from coview.objectives.contract import Loss, Needs, Statistics, Targets, buffer_of
-from coview.objectives.inputs import check_positive, check_views, full_precision, widen
+from coview.objectives.inputs import (
+    check_count,
+    check_positive,
+    check_views,
+    full_precision,
+    widen,
+)
 from coview.objectives.rows import unit_rows
 from coview.objectives.tiles import log_sum_exp_of_others
 from coview.random import torch_generator
@@ -60,6 +66,8 @@ def info_nce(
         wu2018instance; misra2020pirl.
     """
     check_positive("temperature", temperature)
+    if anchor.ndim != 2:
+        raise ValueError(f"anchor must be [batch dim]; got shape {tuple(anchor.shape)}")
     if positive.shape != anchor.shape:
         raise ValueError(
             f"positive must have the shape of anchor, {tuple(anchor.shape)}; "
@@ -76,8 +84,8 @@ def info_nce(
         raise ValueError("anchor must hold a batch of at least 1 row over all ranks; got 0")
     length = temperature**-0.5
     anchor = unit_rows(anchor, length)
-    positive = unit_rows(widen(positive).to(anchor.dtype), length)
-    memory = unit_rows(widen(negatives.detach()).to(anchor.dtype), length)
+    positive = unit_rows(widen(positive, "positive").to(anchor.dtype), length)
+    memory = unit_rows(widen(negatives.detach(), "negatives").to(anchor.dtype), length)
     logits = (anchor * positive).sum(-1)
     others = log_sum_exp_of_others(anchor, memory, None, bound=1 / temperature)
     return ranks.sum((torch.logaddexp(logits, others) - logits).sum(), replicated=True) / images
@@ -113,8 +121,7 @@ class InfoNCE:
 
     def __post_init__(self) -> None:
         check_positive("temperature", self.temperature)
-        if self.memory < 1:
-            raise ValueError(f"memory must be at least 1; got {self.memory}")
+        check_count("memory", self.memory, 1)
 
     def init(self, dim: int) -> KeyQueue:
         """Return a queue of random unit keys of width `dim`."""
@@ -150,7 +157,9 @@ class InfoNCE:
             ranks=ranks,
         )
         counts = [len(target) * count for count in ranks.counts(z[0])]
-        keys = ranks.gather(unit_rows(widen(target)).transpose(0, 1).flatten(0, 1), counts)
+        keys = ranks.gather(
+            unit_rows(widen(target, "target")).transpose(0, 1).flatten(0, 1), counts
+        )
         return Loss.of(total, {"cross_entropy": total}, {"keys": keys})
 
     def update(self, state: nn.Module, statistics: Sequence[Statistics]) -> None:

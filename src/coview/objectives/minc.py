@@ -112,7 +112,7 @@ def minc_terms(
     ranks = ranks or Ranks.current()
     images = total_images(ranks.counts(z[0]))
     z = normalized(z, normalization, scale)
-    target = normalized(widen(target.detach()), normalization, scale).to(z.dtype)
+    target = normalized(widen(target.detach(), "target"), normalization, scale).to(z.dtype)
     outer_products = sum_outer_products((target.mT @ target).sum(0), ranks)
 
     others = 2 * (images - 1)

@@ -183,7 +183,7 @@ def _check_predictor(predictor: str) -> None:
 
 
 def _constant(target: Tensor, like: Tensor) -> Tensor:
-    return widen(target.detach()).to(like.dtype)
+    return widen(target.detach(), "target").to(like.dtype)
 
 
 def _pairs(prediction: Tensor, target: Tensor) -> int:

@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+_STEEPEST = 1e36
+
 Normalization = Literal["none", "ball", "sphere"]
 
 
@@ -31,7 +33,8 @@ class _UnitRows(Function):
         norm = torch.where(norm > 0, norm, 1)
         unit.mul_(length / norm)
         ctx.length = length
-        ctx.save_for_backward(unit, (length / norm / largest).clamp(max=torch.finfo(z.dtype).max))
+        # a slope beyond any step's reach would overflow once multiplied by a gradient
+        ctx.save_for_backward(unit, (length / norm / largest).clamp(max=_STEEPEST))
         return unit
 
     @staticmethod

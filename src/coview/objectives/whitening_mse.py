@@ -124,6 +124,8 @@ def _check_factor(factor: Tensor, failed: Tensor, covariance: Tensor, mean: Tens
     left = factor.diagonal(dim1=-2, dim2=-1).square()
     variances = covariance.diagonal(dim1=-2, dim2=-1)
     sound = (left > limit * variances) & (variances > (limit * mean).square())
+    if not covariance.isfinite().all():
+        return  # not a matter of degeneracy: the value is not finite either
     if failed.any() or not sound.all():
         raise ValueError(
             f"z {DEGENERATE}: in a batch or sub-batch a dimension is constant or a combination of "

@@ -115,7 +115,7 @@ def fit_path(
     Yields:
         Weight [class, columns of h] and bias [class] for each strength, when asked for.
     """
-    basis = row_basis(h)
+    basis = row_basis(h) if 2 * len(h) <= h.shape[1] else None  # else it costs more than it saves
     reduced = h if basis is None else h @ basis
     found, targets = np.unique(y, return_inverse=True)
     fit: Fit | None = None

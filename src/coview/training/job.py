@@ -206,6 +206,11 @@ def check_views(policy: Policy, objective: Objective) -> None:
         ValueError: If it does not.
     """
     made, needs = len(policy.views), objective.needs
+    if len(set(policy.sizes)) > 1:
+        raise ValueError(
+            f"views {policy.name!r} makes views of sizes {sorted(set(policy.sizes))}; training "
+            "takes views of one size so far"
+        )
     if made < needs.min_views or (needs.max_views is not None and made > needs.max_views):
         allowed = (
             f"{needs.min_views}"

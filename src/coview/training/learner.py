@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from coview.data import Batch, Dataset
 from coview.encoders import Encoder, Projector, Target
 from coview.objectives import Objective
-from coview.ranks import Ranks
+from coview.ranks import Ranks, apart
 from coview.training.loop import Seen, State, to_float
 from coview.training.schedules import warmup_cosine
 from coview.typing import Embeddings, Views
@@ -212,7 +212,7 @@ class PretrainingStep:
 
     @torch.no_grad()
     def _is_finite(self, views: Views) -> Tensor:
-        with self.fabric.autocast():  # twice: batch norm needs two rows
+        with apart(), self.fabric.autocast():  # twice: batch norm needs two rows
             return torch.isfinite(self.learner(views.expand(-1, 2, -1, -1, -1)).predictions).all()
 
 
