@@ -58,7 +58,7 @@ MUTATIONS: tuple[Mutation, ...] = (
                 "images = total_images(ranks.counts(prediction[0]))",
                 "images = len(prediction[0])",
             ),
-            (GRADIENT, "widen(target.detach())", "widen(target)"),
+            (GRADIENT, 'widen(target.detach(), "target")', "widen(target)"),
             (
                 GRADIENT,
                 "unit_rows(prediction), unit_rows(_con",
@@ -146,7 +146,7 @@ MUTATIONS: tuple[Mutation, ...] = (
                 "ranks.sum(torch.stack([alignment, repulsion]), replicated=True)",
                 "torch.stack([alignment, repulsion])",
             ),
-            (GRADIENT, "widen(target.detach())", "widen(target)"),
+            (GRADIENT, 'widen(target.detach(), "target")', "widen(target)"),
             (FACTOR, "/ (2 * images * scale)", "/ (2 * images)"),
             (LOCAL, "z.new_tensor(2 * images))", "z.new_tensor(2 * z.shape[1]))"),
             (FACTOR, "(1 - batch_weight) * second_moment", "batch_weight * second_moment"),
@@ -404,7 +404,11 @@ MUTATIONS: tuple[Mutation, ...] = (
                 "own = classes[batch.first // batch.views :][: len(labels)]",
                 "own = classes[: len(labels)]",
             ),
-            (CHECK, "    if labels.shape != (z.shape[1],):", "    if False:"),
+            (
+                CHECK,
+                "    if labels.is_floating_point() or labels.shape != (z.shape[1],):",
+                "    if False:",
+            ),
             (STATE, "| (ordered[1:] == -1)", ""),
             (
                 SIGN,
@@ -463,16 +467,8 @@ MUTATIONS: tuple[Mutation, ...] = (
             (VIEW, "pairs = [(v, w) for v in range(len(z))", "pairs = [(v, w) for v in range(1)"),
             (GRADIENT, "        target = target.detach()\n", ""),
             (GRADIENT, "negatives.detach()", "negatives"),
-            (
-                RANKS,
-                "keys = ranks.gather(unit_rows(widen(target)).transpose(0, 1).flatten(0, 1), counts)",
-                "keys = unit_rows(widen(target)).transpose(0, 1).flatten(0, 1)",
-            ),
-            (
-                AXIS,
-                "unit_rows(widen(target)).transpose(0, 1).flatten(0, 1)",
-                "unit_rows(widen(target)).flatten(0, 1)",
-            ),
+            (RANKS, "        keys = ranks.gather(\n", "        keys = (lambda x, _: x)(\n"),
+            (AXIS, '"target")).transpose(0, 1).flatten(0, 1)', '"target")).flatten(0, 1)'),
             (
                 STATE,
                 "position.copy_((position + len(keys)) % len(queue))",
@@ -638,12 +634,12 @@ MUTATIONS: tuple[Mutation, ...] = (
             ),
             (
                 SIGN,
-                "CodingRateTerms(-cosine, -rates.mean())",
+                "CodingRateTerms(-cosine, -rates.mean().to(cosine.dtype))",
                 "CodingRateTerms(-cosine, rates.mean())",
             ),
             (
                 VIEW,
-                "CodingRateTerms(-cosine, -rates.mean())",
+                "CodingRateTerms(-cosine, -rates.mean().to(cosine.dtype))",
                 "CodingRateTerms(-cosine, -rates[0])",
             ),
             (FACTOR, "(views * (views - 1))", "views"),

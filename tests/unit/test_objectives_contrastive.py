@@ -96,7 +96,11 @@ def row_of(objective):
 
 
 @pytest.mark.filterwarnings("ignore:f-MICL with divergence")
-@pytest.mark.parametrize(("objective", "changed"), SETTINGS, ids=repr)
+@pytest.mark.parametrize(
+    ("objective", "changed"),
+    SETTINGS,
+    ids=lambda v: ",".join(v) if isinstance(v, dict) else repr(v),
+)
 def test_other_settings_keep_contract(objective, changed):
     spec = replace(row_of(objective), **changed)
     for check in CHECKS:

@@ -42,6 +42,7 @@ class Tiny(nn.Module):
 
 
 with torch.random.fork_rng():
+    torch.manual_seed(0)
     START = Tiny()
 
 

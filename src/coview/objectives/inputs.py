@@ -82,6 +82,6 @@ def full_precision(function: Callable[Parameters, Result]) -> Callable[Parameter
         if not isinstance(z, Tensor):
             raise TypeError(f"{first} must be a tensor; got {type(z).__name__}")
         with torch.autocast(z.device.type, enabled=False):
-            return function(widen(z, first), *others, **kwargs)  # type: ignore[call-arg, arg-type]
+            return function(widen(z, first), *others, **kwargs)  # type: ignore[arg-type]
 
     return widened
