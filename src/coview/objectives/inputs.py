@@ -68,7 +68,10 @@ def widen(x: Tensor, name: str = "z") -> Tensor:
 
 
 def full_precision(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Run a function whose first argument is embeddings with autocast off and at least 32 bits."""
+    """Run a function whose first argument is embeddings with autocast off and at least 32 bits.
+
+    The backward pass runs under the autocast of its caller: call it outside, as torch advises.
+    """
     first = next(iter(signature(function).parameters))
 
     @wraps(function)

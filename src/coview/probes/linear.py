@@ -119,12 +119,13 @@ def fit_path(
     reduced = h if basis is None else h @ basis
     found, targets = np.unique(y, return_inverse=True)
     fit: Fit | None = None
-    with _thread_pools().limit(limits=1 if reduced.size < _SMALL else None):
+    threads = 1 if reduced.size < _SMALL else None
+    with _thread_pools().limit(limits=threads):
         gram = (reduced.T @ reduced).astype(np.float64)
     for strength in strengths:
         # Both rows of two classes are shrunk, each half as long as the one of the binary form.
         penalty = dim / strength * (2 if len(found) == 2 else 1)
-        with _thread_pools().limit(limits=1 if reduced.size < _SMALL else None):
+        with _thread_pools().limit(limits=threads):
             fit = _minimise(reduced, targets, len(found), gram, penalty, start=fit)
         weight = np.zeros((classes, h.shape[1]), dtype=h.dtype)
         bias = np.full(classes, -np.inf, dtype=h.dtype)

@@ -15,7 +15,7 @@ from coview.ranks import Ranks, apart
 from coview.training.loop import Seen, State, to_float
 from coview.training.schedules import warmup_cosine
 from coview.typing import Embeddings, Views
-from coview.views import Policy
+from coview.views import ViewMaker, of_one_shape
 
 
 class NonFinite(RuntimeError):
@@ -105,7 +105,7 @@ class PretrainingStep:
         objective: Objective,
         objective_state: nn.Module,
         target: Target | None,
-        policy: Policy,
+        policy: ViewMaker,
         dataset: Dataset,
         state: State,
         size: int,
@@ -142,13 +142,14 @@ class PretrainingStep:
         rate = self.learning_rate * warmup_cosine(self.state.step, self.steps, warmup=self.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        views = self.policy(
+        made = self.policy(
             batch.images,
             index=batch.index.cpu().numpy(),
             seed=self.seed,
             epoch=batch.epoch,
             size=self.size,
-        ).views
+        )
+        views = of_one_shape(made, self.policy.name)
         learned = self.wrapped(views)
         loss = self.objective(
             learned.predictions,
@@ -195,8 +196,11 @@ class PretrainingStep:
 
     def _explain(self, batch: Batch, views: Views, what: str) -> str:
         """Say which images are to blame: batch norm spreads one bad row over the whole batch."""
-        alone = torch.stack([self._is_finite(views[:, [row]]) for row in range(views.shape[1])])
-        positions = batch.index[~alone.to(batch.index.device)].tolist()
+        positions = [
+            position
+            for row, position in enumerate(batch.index.tolist())
+            if not self._is_finite(views[:, [row]])
+        ]
         if not positions:
             which = "every image alone has finite embeddings, so it is the batch or the objective"
         elif len(positions) == len(batch.index):
@@ -211,9 +215,11 @@ class PretrainingStep:
         )
 
     @torch.no_grad()
-    def _is_finite(self, views: Views) -> Tensor:
+    def _is_finite(self, views: Views) -> bool:
+        """Tell whether one image alone, without the other ranks, has finite predictions."""
         with apart(), self.fabric.autocast():  # twice: batch norm needs two rows
-            return torch.isfinite(self.learner(views.expand(-1, 2, -1, -1, -1)).predictions).all()
+            learned = self.learner(views.expand(-1, 2, -1, -1, -1))
+        return bool(torch.isfinite(learned.predictions).all())
 
 
 def _floats(terms: Mapping[str, Tensor]) -> dict[str, float]:
