@@ -16,6 +16,7 @@ from torch import nn
 
 import coview
 from coview import data, encoders
+from coview.data import Scenes
 from coview.encoders import Compact
 from coview.objectives import Loss, Needs
 from coview.training import checkpoints
@@ -28,6 +29,7 @@ from coview.training.randomness import isolated
 from coview.training.run_folder import RunFolder
 from coview.training.schedules import default_epochs, warmup_cosine
 from coview.training.settings import Pretraining, parse
+from coview.views.splits import ScenePolicy, split_policy
 
 
 class Tiny(nn.Module):
@@ -482,3 +484,17 @@ def test_any_failure_is_recorded_as_a_stop(images: np.ndarray, tmp_path: Path) -
         train(quick(images, tmp_path / "run", encoder=Failing()))
     assert "--resume goes on" in caught.value.__notes__[0]
     assert RunFolder(tmp_path / "run").read()["status"] == "stopped"
+
+
+def test_scenes_rendered_as_views_train(tmp_path: Path) -> None:
+    scenes = Scenes(size=16)
+    policy = ScenePolicy(scenes=scenes, shared=("shape",))
+    settings = quick(scenes.dataset(40, seed=1), tmp_path / "run", views=policy, steps=2)
+    assert train(settings).folder.read()["status"] == "finished"
+
+
+def test_views_of_different_shapes_are_refused_with_the_reason(tmp_path: Path) -> None:
+    scenes = Scenes(size=16).dataset(40, seed=1)
+    settings = quick(scenes, tmp_path / "run", views=split_policy("Lab:0|1,2"), steps=2)
+    with pytest.raises(ValueError, match=r"different shapes.*one encoder takes views of one shape"):
+        train(settings)

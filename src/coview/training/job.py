@@ -21,7 +21,7 @@ from coview.training.loop import State
 from coview.training.optimizers import build_optimizer, peak_learning_rate
 from coview.training.randomness import isolated
 from coview.training.settings import Pretraining, parse
-from coview.views import Policy
+from coview.views import Policy, ViewMaker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Job:
     learner: Learner
     step: PretrainingStep
     state: State
-    policy: Policy
+    policy: ViewMaker
     objective: Objective
     dataset: Dataset
     batch_size: int
@@ -80,7 +80,7 @@ def name_of_encoder(wanted: str | nn.Module) -> str:
     return wanted if isinstance(wanted, str) else type(wanted).__name__
 
 
-def find_policy(wanted: str | Policy) -> Policy:
+def find_policy(wanted: str | ViewMaker) -> ViewMaker:
     """Return a policy by name, or the one given."""
     return views.get(wanted) if isinstance(wanted, str) else wanted
 
@@ -199,17 +199,17 @@ def _build_learner(settings: Pretraining, dataset: Dataset, objective: Objective
     return Learner(encoder, projector, predictor, per_view=per_view).train()
 
 
-def check_views(policy: Policy, objective: Objective) -> None:
+def check_views(policy: ViewMaker, objective: Objective) -> None:
     """Check that a policy makes as many views as an objective compares.
 
     Raises:
         ValueError: If it does not.
     """
     made, needs = len(policy.views), objective.needs
-    if len(set(policy.sizes)) > 1:
+    if isinstance(policy, Policy) and len(set(policy.sizes)) > 1:
         raise ValueError(
-            f"views {policy.name!r} makes views of sizes {sorted(set(policy.sizes))}; training "
-            "takes views of one size so far"
+            f"views {policy.name!r} makes views of different sizes (shares {policy.sizes}); "
+            "training takes views of one size so far"
         )
     if made < needs.min_views or (needs.max_views is not None and made > needs.max_views):
         allowed = (

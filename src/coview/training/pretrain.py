@@ -37,6 +37,7 @@ from coview.training.randomness import isolated
 from coview.training.run_folder import FORMAT, RunFolder, command_line, environment, now
 from coview.training.schedules import default_epochs
 from coview.training.settings import Pretraining
+from coview.views import of_one_shape
 
 SMALL = 100
 """Below this many pixels the views default to `small` and the encoder to `compact`."""
@@ -384,6 +385,8 @@ def _notes(settings: Pretraining, dataset: Dataset, job: Job, splits: Splits | N
         notes.append(f"{len(dataset.skipped)} files could not be read; see skipped.jsonl.")
     if splits is not None:
         notes.append(f"{len(splits.test)} images were held out as test split and not trained on.")
+    if job.objective.needs.labels:
+        notes.append("The objective learned from the labels of the images that it was trained on.")
     return notes
 
 
@@ -394,7 +397,7 @@ def _write_views(folder: RunFolder, job: Job, training: Dataset, seed: int) -> N
     made = job.policy(images, index=index, seed=seed, epoch=0, size=training.size)
     folder.write_arrays(
         "pictures/views.npz",
-        views=(made.views.clamp(0, 1) * 255).round().byte().cpu().numpy(),
+        views=(of_one_shape(made, job.policy.name).clamp(0, 1) * 255).round().byte().cpu().numpy(),
         images=images.cpu().numpy(),
         captions=np.asarray(json.dumps(made.record.captions())),
     )

@@ -13,6 +13,7 @@ from coview.views.dials import dial
 from coview.views.flip import HorizontalFlip
 from coview.views.grayscale import Grayscale
 from coview.views.jitter import ColorJitter
+from coview.views.maker import ViewMaker, of_one_shape
 from coview.views.operation import Operation, Parameters
 from coview.views.operations import OPERATIONS
 from coview.views.policy import Policy, replay
@@ -38,10 +39,12 @@ __all__ = [
     "Record",
     "Solarize",
     "ViewBatch",
+    "ViewMaker",
     "concatenate",
     "dial",
     "get",
     "names",
+    "of_one_shape",
     "overlap",
     "replay",
 ]
