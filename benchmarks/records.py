@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from scipy import stats
+from coview.studies.intervals import mean_interval as t_interval
 
 HERE = Path(__file__).parent / "records"
 
@@ -38,12 +37,10 @@ def write(name: str, record: dict[str, Any]) -> Path:
 
 def mean_interval(values: list[float]) -> dict[str, Any]:
     """Return mean and 95 % t interval over independent runs (seeds or folds)."""
-    array = np.asarray(values)
-    half = stats.t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / len(array) ** 0.5
-    mean = array.mean()
+    mean, low, high = t_interval(values)
     return {
-        "mean": round(float(mean), 4),
-        "interval": [round(float(mean - half), 4), round(float(mean + half), 4)],
+        "mean": round(mean, 4),
+        "interval": [round(low, 4), round(high, 4)],
         "values": [round(v, 4) for v in values],
     }
 

@@ -82,6 +82,19 @@ def test_a_failing_trial_leaves_the_others_and_is_tried_again(tmp_path):
     assert not list((tmp_path / "trials").glob("*.error.txt"))
 
 
+def strange(settings, folder):
+    return {"square": float("nan"), "nested": [{"x": float("inf")}, 1.5, None, "text", True]}
+
+
+def test_numbers_that_are_not_finite_are_null_in_the_records(tmp_path):
+    study = Study(**{**vars(STUDY), "run": strange, "report": lambda done: report([])})
+    run_study(study, scale="smoke", out=tmp_path, workers=1)
+    for file in [*(tmp_path / "trials").glob("*.json"), tmp_path / "report.json"]:
+        json.loads(file.read_text(), parse_constant=pytest.fail)
+    measured = finished(study, trials("smoke"), tmp_path)[0].measured
+    assert measured == {"square": None, "nested": [{"x": None}, 1.5, None, "text", True]}
+
+
 def test_settings_study_and_version_make_the_key():
     others = [
         key(STUDY, {"x": 1}),
@@ -183,6 +196,10 @@ class TestTabular:
         said = minc_tabular.report([*flat, *diverged])
         assert said.verdict.word == "supported"
         assert "diverges" in said.verdict.why
+        short = Trial(
+            settings={**flat[0].settings, "steps": 600}, measured=flat[0].measured, seconds=1.0
+        )
+        assert "too few" in minc_tabular.report([short, *flat[1:], *diverged]).verdict.why
         alike = [trial(pairs, 4, [3.0, 3.01, 3.02]), *falling]
         assert minc_tabular.report([*flat, *alike]).verdict.word == "not supported"
 

@@ -146,10 +146,10 @@ class _Axis:
         ]
 
 
-def _path(across: _Axis, up: _Axis, xs: list[float], ys: list[float]) -> str:
+def _path(across: _Axis, up: _Axis, xs: list[float], ys: list[float | None]) -> str:
     points = [
         f"{across.place(x):.2f},{100 - up.place(y):.2f}"
         for x, y in zip(xs, ys, strict=True)
-        if y is not None and not math.isnan(y)
+        if y is not None
     ]
     return "M" + "L".join(points) if points else ""

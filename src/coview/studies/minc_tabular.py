@@ -40,6 +40,9 @@ STEP_SIZES = tuple(2.0**power for power in range(-3, 4))
 
 BATCHES = (4, 8, 32, 128)
 
+FULL_STEPS = 4000
+"""Steps that the slowest method needs; with fewer there is no verdict."""
+
 METHODS: dict[str, dict[str, Any]] = {
     "spectral, pairs of the batch": {"kind": "spectral"},
     "MINC, batch with itself": {"kind": "itself"},
@@ -95,7 +98,7 @@ def bound(
 
 def trials(scale: Scale) -> list[Settings]:
     """Return methods × batch sizes; step sizes and seeds run side by side within a trial."""
-    steps, seeds = {"smoke": (600, 3), "laptop": (4000, 3)}.get(scale, (4000, 10))
+    steps, seeds = {"smoke": (600, 3), "laptop": (FULL_STEPS, 3)}.get(scale, (FULL_STEPS, 10))
     return [
         {"method": method, "batch": batch, "steps": steps, "seeds": seeds}
         for method in METHODS
@@ -202,7 +205,7 @@ def report(done: Sequence[Trial]) -> Report:
                 )
             )
     return Report(
-        verdict=_verdict(cells),
+        verdict=_verdict(cells, steps=min(trial.settings["steps"] for trial in done)),
         tables=[
             Table(
                 title=f"Final J (best reachable {BEST}), at the best of {len(STEP_SIZES)} step "
@@ -233,9 +236,12 @@ def _cell(cells: dict[tuple[str, int], list[float] | None], name: str, batch: in
     return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def _verdict(cells: dict[tuple[str, int], list[float] | None]) -> Verdict:
+def _verdict(cells: dict[tuple[str, int], list[float] | None], *, steps: int) -> Verdict:
     """Supported if the memory beats pairs at the smallest batches and hardly depends on them."""
     memory = "MINC, average .99"
+    if steps < FULL_STEPS:
+        why = f"{steps} steps are too few for the long memory; {FULL_STEPS} are needed."
+        return Verdict(word="undecided at this budget", why=why)
     needed = [
         (name, batch) for name in (memory, "spectral, pairs of the batch") for batch in BATCHES
     ]

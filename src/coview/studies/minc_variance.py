@@ -70,8 +70,7 @@ def trials(scale: Scale) -> list[Settings]:
 @cache
 def pool(steps: int, seed: int) -> tuple[Features, Weight]:
     """Return the inputs and the weight of the projector's last layer after some training."""
-    from coview import data
-    from coview.training.job import find_policy
+    from coview import data, views
     from coview.training.pretrain import train
     from coview.training.settings import Pretraining
 
@@ -80,14 +79,14 @@ def pool(steps: int, seed: int) -> tuple[Features, Weight]:
         learner = train(asked).learner
     images = data.open("sample")
     everyone = np.arange(len(images))
-    views = find_policy("small")(
+    made = views.get("small")(
         images.fetch(everyone), index=everyone, seed=seed, epoch=0, size=images.size
-    ).views
+    )
     learner.eval()
     with torch.no_grad():
         hidden = [
             learner.projector[:-1](learner.encoder(chunk))
-            for chunk in torch.split(views.flatten(0, 1), 512)
+            for chunk in torch.split(made.views.flatten(0, 1), 512)
         ]
     features = torch.cat(hidden).reshape(2, len(images), -1).double()
     return features, learner.projector[-1].get_parameter("weight").detach().double()

@@ -1,10 +1,11 @@
 """Running a study: finished trials are skipped, records survive kills, a report at the end."""
 
 import json
+import math
 import os
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -127,7 +128,7 @@ def _run(study: Study, settings: Settings, folder: Path) -> str | None:
         "study": study.name,
         "version": study.version,
         "settings": dict(settings),
-        "measured": dict(measured),
+        "measured": _plain(measured),
         "seconds": round(time.monotonic() - started, 2),
         "environment": environment("cpu"),
     }
@@ -151,9 +152,18 @@ def _write_report(
         "seconds": round(seconds, 1),
         "trial_seconds": round(sum(trial.seconds for trial in trials), 1),
         "environment": environment("cpu"),
-        **(asdict(study.report(trials)) if trials else {}),
+        **(_plain(asdict(study.report(trials))) if trials else {}),
     }
     checkpoints.write_text(folder / "report.json", json.dumps(record, indent=1) + "\n")
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    """Return a value as JSON has it: numbers that are not finite become null."""
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager
