@@ -23,7 +23,7 @@ from coview.training.settings import Pretraining
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=140, help="about those of `make demo` here")
+    parser.add_argument("--steps", type=int, default=200, help="about those of `make demo` here")
     steps = parser.parse_args().steps
     dataset = data.open("sample")
     work = Path(tempfile.mkdtemp(prefix="coview-folds-"))

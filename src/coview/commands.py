@@ -19,7 +19,8 @@ _PICTURES, _DRAWS = 6, 48
 def pretrain(source: Any, **settings: Any) -> "RunFolder":  # noqa: ANN401
     """Learn an encoder from unlabelled images, judge it if there are labels, and make its page.
 
-    Labels are used to judge and never to train; a fifth of the labelled images is held out.
+    Labels are used to judge and never to train, unless the objective learns from labels
+    (`supervised_contrastive`); a fifth of the labelled images is held out.
 
     Args:
         source: A folder, an .npz or .npy file, arrays, tensors, a `Dataset`, or `sample`.
