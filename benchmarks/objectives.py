@@ -64,7 +64,7 @@ def matrix_products(z: Tensor) -> Tensor:
 
 
 def own_products(z: Tensor) -> Tensor:
-    """The fewest products that value and gradient need: a moment of each view, applied to a view."""
+    """Form the fewest products of value and gradient: a moment of each view, applied to a view."""
     with torch.no_grad():
         z @ (z.mT @ z).flip(0)
     return z[0, 0, 0] * 0
