@@ -228,7 +228,7 @@ class Slices:
         total = (distances * weights).mean() + (z * slices).sum(-1).mean().square()
         return Loss(total, statistics={"rows": z.new_tensor(len(z))})
 
-    def update(self, state, statistics):
+    def update(self, state, statistics, *, progress):
         state.steps += len(statistics) if self.fault == "per micro-batch" else 1
 
 

@@ -226,7 +226,7 @@ class TestMINC:
         uniform = torch.eye(3, dtype=torch.float64) * 2
         expected = minc(z, z, uniform, scale=6.0)
         torch.testing.assert_close(loss.total, expected)
-        objective.update(state, [loss.statistics])
+        objective.update(state, [loss.statistics], progress=0.5)
         expected = 0.75 * uniform + 0.25 * rows.T @ rows / 14
         torch.testing.assert_close(state.get_buffer("second_moment"), expected)
 

@@ -370,14 +370,16 @@ class TestMemory:
             torch.cat([rows[1][3:], rows[2], rows[1][1:3]]),
         ]
         for target, keys in zip(targets, expected, strict=True):
-            objective.update(state, [objective(target, state, target=target).statistics])
+            objective.update(
+                state, [objective(target, state, target=target).statistics], progress=0.5
+            )
             torch.testing.assert_close(state.keys, keys)
         assert state.position == 12 % 7
 
     def test_more_keys_than_places(self):
         objective = InfoNCE(memory=3)
         state, target = objective.init(4), embeddings(5, 4).float()
-        objective.update(state, [objective(target, state, target=target).statistics])
+        objective.update(state, [objective(target, state, target=target).statistics], progress=0.5)
         newest = unit_rows(target).transpose(0, 1).flatten(0, 1)[-3:]
         torch.testing.assert_close(state.keys, newest)
 

@@ -359,7 +359,7 @@ class TestWhiteningMSE:
             state, found = objective.init(4), []
             for _ in range(3):
                 found.append(objective(z, state).total.item())
-                objective.update(state, [])
+                objective.update(state, [], progress=0.5)
             return found
 
         assert values(0) == values(0)
@@ -436,7 +436,7 @@ class TestSIGReg:
             assert state.step == step
             expected = sigreg(z, random_directions(3, 4, 9, step))
             torch.testing.assert_close(objective(z, state).total, expected)
-            objective.update(state, [])
+            objective.update(state, [], progress=0.5)
 
     def test_directions_of_another_width(self, no_types):
         with pytest.raises(ValueError, match="directions must be of width 3"):

@@ -266,7 +266,7 @@ class Shrink:
     def __call__(self, z: torch.Tensor, state: nn.Module, **_: object) -> Loss:
         return Loss(z.float().square().mean())
 
-    def update(self, state: nn.Module, statistics: object) -> None:
+    def update(self, state: nn.Module, statistics: object, *, progress: float) -> None:
         pass
 
 
@@ -382,7 +382,7 @@ class Recorder:
         self.seen.append({"z": z, **given})  # type: ignore[dict-item]
         return Loss(z.square().mean())
 
-    def update(self, state: nn.Module, statistics: object) -> None:
+    def update(self, state: nn.Module, statistics: object, *, progress: float) -> None:
         pass
 
 

@@ -104,12 +104,15 @@ class Objective(Protocol):
             ranks: The processes that share the batch; None for `Ranks.current()`.
         """
 
-    def update(self, state: nn.Module, statistics: Sequence[Statistics]) -> None:
+    def update(
+        self, state: nn.Module, statistics: Sequence[Statistics], *, progress: float
+    ) -> None:
         """Change the state, once per optimiser step.
 
         Args:
             state: What `init` returned.
             statistics: Those of all calls of the step, one per micro-batch.
+            progress: Share of the run's steps that are done, this one included, in [0, 1].
         """
 
 
@@ -120,7 +123,9 @@ class Stateless:
         """Return a module without buffers."""
         return nn.Module()
 
-    def update(self, state: nn.Module, statistics: Sequence[Statistics]) -> None:
+    def update(
+        self, state: nn.Module, statistics: Sequence[Statistics], *, progress: float
+    ) -> None:
         """Do nothing."""
 
 

@@ -162,7 +162,9 @@ class InfoNCE:
         )
         return Loss.of(total, {"cross_entropy": total}, {"keys": keys})
 
-    def update(self, state: nn.Module, statistics: Sequence[Statistics]) -> None:
+    def update(
+        self, state: nn.Module, statistics: Sequence[Statistics], *, progress: float
+    ) -> None:
         """Put a step's keys in the place of the oldest, image by image."""
         queue, position = state.get_buffer("keys"), state.get_buffer("position")
         keys = torch.cat([batch["keys"] for batch in statistics])[-len(queue) :]

@@ -185,7 +185,9 @@ class MINC:
             {"outer_products": terms.outer_products, "rows": terms.rows},
         )
 
-    def update(self, state: nn.Module, statistics: Sequence[Statistics]) -> None:
+    def update(
+        self, state: nn.Module, statistics: Sequence[Statistics], *, progress: float
+    ) -> None:
         """Fold the second moment of a step's micro-batches into the state."""
         total = torch.stack([batch["outer_products"] for batch in statistics]).sum(0)
         rows = torch.stack([batch["rows"] for batch in statistics]).sum()

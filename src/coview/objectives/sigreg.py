@@ -185,7 +185,9 @@ class SIGReg:
         total = (1 - weight) * terms.invariance + weight * terms.regularization
         return Loss.of(total, terms._asdict())
 
-    def update(self, state: nn.Module, statistics: Sequence[Statistics]) -> None:
+    def update(
+        self, state: nn.Module, statistics: Sequence[Statistics], *, progress: float
+    ) -> None:
         """Draw the directions of the next step."""
         step = buffer_of(state, "step").add_(1)
         directions = buffer_of(state, "directions", -1, self.num_slices)

@@ -209,6 +209,8 @@ class WhiteningMSE:
         orders = [torch.from_numpy(draw.permutation(images)) for draw in draws]
         return torch.stack(orders).to(step.device)
 
-    def update(self, state: nn.Module, statistics: Sequence[Statistics]) -> None:
+    def update(
+        self, state: nn.Module, statistics: Sequence[Statistics], *, progress: float
+    ) -> None:
         """Count the step."""
         buffer_of(state, "step").add_(1)

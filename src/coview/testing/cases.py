@@ -108,5 +108,6 @@ def warmed_state(objective: Objective, dim: int, seed: int = 100) -> nn.Module:
     for step in range(2):
         images = enough_images(objective, 7, dim)
         z = embeddings(images, dim, views=objective.needs.min_views, seed=seed + step)
-        objective.update(state, [random_case(objective, z, state).loss(objective).statistics])
+        loss = random_case(objective, z, state).loss(objective)
+        objective.update(state, [loss.statistics], progress=0.5)
     return state

@@ -234,11 +234,12 @@ def check_update(spec: ObjectiveSpec, objective: Objective) -> None:
     """Update alike from the statistics of micro-batches and from those of the whole batch."""
     for case in cases(objective):
         whole, parts = (warmed_state(objective, case.z.shape[-1]) for _ in range(2))
-        objective.update(whole, [replace(case, state=whole).loss(objective).statistics])
+        whole_loss = replace(case, state=whole).loss(objective)
+        objective.update(whole, [whole_loss.statistics], progress=0.5)
         half = case.z.shape[1] // 2
         micro_batches = (case.images(slice(half)), case.images(slice(half, None)))
         statistics = [replace(x, state=parts).loss(objective).statistics for x in micro_batches]
-        objective.update(parts, statistics)
+        objective.update(parts, statistics, progress=0.5)
         same = _same(whole.state_dict(), parts.state_dict(), tolerance=1e-12)
         _require(same, "micro-batches update the state differently")
 

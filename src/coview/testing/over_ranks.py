@@ -145,7 +145,7 @@ def _step(objective: Objective, shards: Sequence[int], views: int, dim: int) -> 
     loss = objective(case.z, case.state, ranks=ranks, **case.given)
     received = sum(ranks.received)
     (gradient,) = torch.autograd.grad(loss.total, weight)
-    objective.update(case.state, [loss.statistics])
+    objective.update(case.state, [loss.statistics], progress=0.5)
     return Step(
         views=views,
         dim=dim,

@@ -167,9 +167,10 @@ class PretrainingStep:
         if not torch.isfinite(norm):
             raise NonFinite(self._explain(batch, views, "gradient"))
         self.optimizer.step()
-        self.objective.update(self.objective_state, [loss.statistics])
+        progress = (self.state.step + 1) / self.steps
+        self.objective.update(self.objective_state, [loss.statistics], progress=progress)
         if self.target is not None:
-            self.target.update(self.learner.trunk, progress=(self.state.step + 1) / self.steps)
+            self.target.update(self.learner.trunk, progress=progress)
         images = sum(self.ranks.counts(batch.index))
         return Seen(
             loss=to_float(loss.total),
