@@ -14,6 +14,9 @@ Device = torch.device | str
 Pixels = UInt8[Tensor, "batch channel height width"]
 """Stored images, 0 to 255."""
 
+Picture = UInt8[Tensor, "channel _ _"]
+"""One stored image of any sides, 0 to 255."""
+
 Images = Float[Tensor, "batch channel height width"]
 """Images in [0, 1]."""
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from coview.random import permutation
-from coview.typing import Indices, Pixels
+from coview.typing import Indices, Picture, Pixels
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -18,14 +18,14 @@ class Batch:
     """What one rank gets at one optimiser step.
 
     Attributes:
-        images: Stored images.
+        images: Stored images; one by one, on the CPU, where they are whole and differ in shape.
         index: Their positions in the dataset that made the batch.
         labels: Their classes, -1 unlabelled; None if the dataset has none.
         step: Optimiser step, from 0.
         epoch: Pass over the data, from 0.
     """
 
-    images: Pixels
+    images: Pixels | list[Picture]
     index: Indices
     labels: Indices | None
     step: int

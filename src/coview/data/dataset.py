@@ -7,6 +7,7 @@ from itertools import tee
 import numpy as np
 import torch
 from jaxtyping import Int, Int64
+from torch import Tensor
 
 from coview.data.batches import Batch, Plan, plan_batches
 from coview.data.decoder import Skipped
@@ -90,6 +91,7 @@ class Dataset:
         start_step: int = 0,
         stop_step: int | None = None,
         device: Device = "cpu",
+        whole: bool = False,
         ranks_index: int = 0,
         ranks_size: int = 1,
     ) -> Iterator[Batch]:
@@ -101,6 +103,8 @@ class Dataset:
             start_step: First step: a resumed stream is the same as one never stopped.
             stop_step: Step before which to end; without, there is no end.
             device: Where images, indices and labels are put.
+            whole: Give images that are decoded on demand with all that is on them, one by one and
+                on the CPU, not the stored squares.
             ranks_index: This process.
             ranks_size: Number of processes, each of which gets its own shard of the batch.
 
@@ -116,16 +120,19 @@ class Dataset:
             ranks_index=ranks_index,
             ranks_size=ranks_size,
         )
-        return self._follow(plan, device)
+        return self._follow(plan, device, whole=whole)
 
-    def _follow(self, plan: Iterator[Plan], device: Device) -> Iterator[Batch]:
+    def _follow(self, plan: Iterator[Plan], device: Device, *, whole: bool) -> Iterator[Batch]:
         plan, ahead = tee(plan)
-        images = self.source.stream(self.positions[step.positions] for step in ahead)
+        places = (self.positions[step.positions] for step in ahead)
+        images = self.source.stream(places, whole=whole)
         labels = None if self.labels is None else torch.from_numpy(self.labels)
         for pixels, (step, epoch, positions) in zip(images, plan, strict=True):
             index = torch.from_numpy(positions)
             yield Batch(
-                images=pixels.to(device, non_blocking=True),
+                images=pixels.to(device, non_blocking=True)
+                if isinstance(pixels, Tensor)
+                else pixels,
                 index=index.to(device),
                 labels=None if labels is None else labels[index].to(device),
                 step=step,

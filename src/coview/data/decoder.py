@@ -1,5 +1,6 @@
 """Decode and render many images: what can be read, and why the rest cannot."""
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,11 +13,12 @@ import torch
 from jaxtyping import UInt8
 from rich.console import Console
 from rich.progress import Progress
+from torch import Tensor
 
 from coview.data.decoding import READ_ERRORS
 from coview.data.readers import Reader
 from coview.data.rendering import Recipe
-from coview.typing import Pixels
+from coview.typing import Picture, Pixels
 
 _CHUNK = 64
 _QUIET_SECONDS = 2.0
@@ -38,12 +40,27 @@ class Decoded(NamedTuple):
     failures: list[Skipped]
 
 
-class Decoder:
-    """Reads and renders; what goes to the workers."""
+class Packed(NamedTuple):
+    """The same of images with sides of their own: one storage goes from process to process."""
 
-    def __init__(self, reader: Reader, recipe: Recipe) -> None:
+    pixels: UInt8[Tensor, " number"]
+    shapes: list[tuple[int, ...]]
+    failures: list[Skipped]
+
+    def pictures(self) -> list[Picture]:
+        """Return the images one by one."""
+        sizes = [math.prod(shape) for shape in self.shapes]
+        parts = torch.split(self.pixels, sizes)
+        return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
+
+
+class Decoder:
+    """Reads and renders squares, or whole images; what goes to the workers."""
+
+    def __init__(self, reader: Reader, recipe: Recipe, *, whole: bool = False) -> None:
         self.reader = reader
         self.recipe = recipe
+        self.render = recipe.render_whole if whole else recipe.render
 
     def __call__(self, position: int) -> UInt8[np.ndarray, "channel height width"] | Skipped:
         """Return one image, or why it cannot be read."""
@@ -53,7 +70,7 @@ class Decoder:
         except READ_ERRORS as error:
             return Skipped(name, reason(error))
         try:
-            return self.recipe.render(pixels)
+            return self.render(pixels)
         except ValueError as error:
             return Skipped(name, reason(error))
 
@@ -61,9 +78,20 @@ class Decoder:
         self, results: list[UInt8[np.ndarray, "channel height width"] | Skipped]
     ) -> Decoded:
         """Stack images; a blank one takes the place of what could not be read."""
-        images = [self.blank() if isinstance(result, Skipped) else result for result in results]
-        failures = [result for result in results if isinstance(result, Skipped)]
+        images, failures = self._filled(results)
         return Decoded(torch.from_numpy(np.stack(images)), failures)
+
+    def packed(self, results: list[UInt8[np.ndarray, "channel _ _"] | Skipped]) -> Packed:
+        """Put images of any sides one after the other."""
+        images, failures = self._filled(results)
+        pixels = torch.from_numpy(np.concatenate([image.ravel() for image in images]))
+        return Packed(pixels, [image.shape for image in images], failures)
+
+    def _filled(
+        self, results: list[UInt8[np.ndarray, "channel _ _"] | Skipped]
+    ) -> tuple[list[UInt8[np.ndarray, "channel _ _"]], list[Skipped]]:
+        images = [self.blank() if isinstance(result, Skipped) else result for result in results]
+        return images, [result for result in results if isinstance(result, Skipped)]
 
     def blank(self) -> UInt8[np.ndarray, "channel height width"]:
         """Return the mid-grey image that stands for one found broken too late to leave out."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Shaped, UInt8
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
@@ -120,11 +120,16 @@ def read_image(
     if path.suffix.lower() == ".npy":
         return finite(np.array(_load_array(path, layout)))
     with Image.open(path) as image:
+        stored = image.size
         if smallest is not None and image.format == "JPEG":
             image.draft(None, (2 * smallest, 2 * smallest))
         if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
             return finite(_pages(image))
-        pixels = _deep_pixels(path, image) if _is_deep(image) else _pixels(image)
+        fast = _fast_pixels(path, image) if image.size == stored else None
+        if fast is not None:
+            pixels = fast
+        else:
+            pixels = _deep_pixels(path, image) if _is_deep(image) else _pixels(image)
         turn = _TRANSPOSE.get(_orientation(image))
     if turn is not None:
         pixels = _turned(pixels, turn)
@@ -224,6 +229,28 @@ def _pixels(image: Image.Image) -> Shaped[np.ndarray, "height width channel"]:
         image.alpha_composite(rgba)
     array = np.array(image.convert(target))
     return array[:, :, None] if array.ndim == 2 else array
+
+
+def _fast_pixels(
+    path: Path, image: Image.Image
+) -> UInt8[np.ndarray, "height width channel"] | None:
+    """Decode a sound grey or colour JPEG to Pillow's pixels in little more than half its time.
+
+    None without the extra `fast`, and for any other image, also a broken one: Pillow tells what is
+    wrong with it.
+    """
+    spaces = {"L": "GRAY", "RGB": "RGB"}
+    if image.format != "JPEG" or image.mode not in spaces or ends_early(path):
+        return None
+    try:
+        import simplejpeg
+
+        pixels: UInt8[np.ndarray, "height width channel"] = simplejpeg.decode_jpeg(
+            path.read_bytes(), spaces[image.mode]
+        )
+    except (ImportError, ValueError):
+        return None
+    return pixels
 
 
 def _deep_pixels(path: Path, image: Image.Image) -> Shaped[np.ndarray, "height width channel"]:

@@ -4,11 +4,12 @@ The centred square of the short side is resized with an antialiased bilinear fil
 than 8 bits are mapped to 0..255 by a recorded range.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
-from jaxtyping import Float32, Shaped, UInt8
+from jaxtyping import Shaped, UInt8
 from PIL import Image
 
 from coview.data.decoding import kind_of
@@ -55,20 +56,44 @@ class Recipe:
         Raises:
             ValueError: If the channels cannot be made to fit, or a wide image has no scaling.
         """
+        return self._stored(_square(self._fitting(pixels), self.size))
+
+    def render_whole(
+        self, pixels: Shaped[np.ndarray, "height width channel"]
+    ) -> UInt8[np.ndarray, "rendered_channel whole_height whole_width"]:
+        """Return one image with all that is on it, for views that crop it themselves.
+
+        A short side of four times the size or more is brought to between two and four times it by
+        the mean over squares of pixels.
+
+        Args:
+            pixels: A decoded image.
+
+        Raises:
+            ValueError: If the channels cannot be made to fit, or a wide image has no scaling.
+        """
+        pixels = self._fitting(pixels)
+        return self._stored(_reduced(pixels, min(pixels.shape[:2]) // (2 * self.size)))
+
+    def _fitting(
+        self, pixels: Shaped[np.ndarray, "height width channel"]
+    ) -> Shaped[np.ndarray, "height width channel"]:
         found = pixels.shape[2]
         if found != self.channels and (found, self.channels) != (1, 3):
             raise ValueError(f"{found} channels where {self.channels} are wanted")
         if pixels.dtype == np.bool_:
-            pixels = pixels.astype(np.uint8) * np.uint8(255)
-        square = _square(pixels, self.size)
-        if square.dtype != np.uint8:
+            return pixels.astype(np.uint8) * np.uint8(255)
+        return pixels
+
+    def _stored(
+        self, pixels: Shaped[np.ndarray, "height width channel"]
+    ) -> UInt8[np.ndarray, "rendered_channel height width"]:
+        if pixels.dtype != np.uint8:
             if self.scaling is None:
                 raise ValueError(f"images of type {pixels.dtype} need a scaling")
-            square = scale(square, self.scaling)
-        channels_first = square.transpose(2, 0, 1)
-        return np.ascontiguousarray(
-            np.broadcast_to(channels_first, (self.channels, self.size, self.size))
-        )
+            pixels = scale(pixels, self.scaling)
+        shape = (self.channels, *pixels.shape[:2])
+        return np.ascontiguousarray(np.broadcast_to(pixels.transpose(2, 0, 1), shape))
 
 
 def scale(
@@ -129,31 +154,39 @@ def _thinned(
     return pixels[:: -(-len(pixels) // most)]
 
 
+def _reduced(
+    pixels: Shaped[np.ndarray, "height width channel"], factor: int
+) -> Shaped[np.ndarray, "reduced_height reduced_width channel"]:
+    """Shrink by a whole factor; uint8 stays uint8, wider types become float32."""
+    return pixels if factor < 2 else _by_plane(pixels, lambda image: image.reduce(factor))
+
+
 def _square(
     pixels: Shaped[np.ndarray, "height width channel"], size: int
 ) -> Shaped[np.ndarray, "size size channel"]:
     """Resize the centred square; uint8 stays uint8, wider types become float32."""
-    height, width, channels = pixels.shape
+    height, width, _ = pixels.shape
     if height == width == size:
         return pixels
     side = min(height, width)
     left, top = (width - side) / 2, (height - side) / 2
     box = (left, top, left + side, top + side)
+    return _by_plane(
+        pixels, lambda image: image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+    )
+
+
+def _by_plane(
+    pixels: Shaped[np.ndarray, "height width channel"],
+    change: Callable[[Image.Image], Image.Image],
+) -> Shaped[np.ndarray, "new_height new_width channel"]:
+    """Change an image as Pillow has it: colour at once, other channels one by one."""
+    channels = pixels.shape[2]
     if pixels.dtype == np.uint8 and channels == 3:
-        return np.asarray(_resized(Image.fromarray(np.ascontiguousarray(pixels)), size, box))
-    planes = pixels if pixels.dtype == np.uint8 else _as_float32(pixels)
-    resized = [
-        np.asarray(_resized(Image.fromarray(np.ascontiguousarray(planes[..., c])), size, box))
+        return np.asarray(change(Image.fromarray(np.ascontiguousarray(pixels))))
+    planes = pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32)
+    changed = [
+        np.asarray(change(Image.fromarray(np.ascontiguousarray(planes[..., c]))))
         for c in range(channels)
     ]
-    return np.stack(resized, axis=2)
-
-
-def _as_float32(
-    pixels: Shaped[np.ndarray, "height width channel"],
-) -> Float32[np.ndarray, "height width channel"]:
-    return pixels.astype(np.float32)
-
-
-def _resized(image: Image.Image, size: int, box: tuple[float, float, float, float]) -> Image.Image:
-    return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+    return np.stack(changed, axis=2)
