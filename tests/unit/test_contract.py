@@ -49,6 +49,7 @@ def test_row_keeps_contract(spec, check):
         MINC(batch_weight=1.0),
         MINC(batch_weight=0.0, scale=8.0),
         MINC(batch_weight=0.3, normalization="none"),
+        MINC(carried=False),
     ],
     ids=repr,
 )
@@ -74,7 +75,7 @@ def test_equals_reference(objective):
             SpectralContrastive(normalization="ball", scale=1.0),
         ),
         ("vicreg", {}, VICReg(invariance_weight=1.0, covariance_weight=4.0, eps=1e-6)),
-        ("minc", {}, MINC(batch_weight=0.2, scale=8.0, decay=0.99)),
+        ("minc", {}, MINC(batch_weight=0.2, scale=8.0, memory=500.0)),
         (
             "minc",  # without a memory rotations leave the value
             {"invariances": TABLE["nt_xent"].invariances},

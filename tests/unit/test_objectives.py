@@ -11,6 +11,7 @@ from coview.objectives import (
     SpectralContrastive,
     VICReg,
     minc,
+    minc_terms,
     nt_xent,
     spectral_contrastive,
     spectral_terms,
@@ -152,6 +153,12 @@ class Population:
         return table
 
 
+def moment_of(z):
+    """Return the mean outer product over both views."""
+    rows = z.flatten(0, 1)
+    return rows.T @ rows / len(rows)
+
+
 class TestMINC:
     @pytest.mark.parametrize(("dim", "bound"), [(1, 0.0), (2, 0.62518386), (3, 0.97511963)])
     def test_learns_the_leading_spectrum(self, dim, bound):
@@ -219,7 +226,8 @@ class TestMINC:
         torch.testing.assert_close(full - none, z.square().sum() / (2 * 5 * 32))
 
     def test_state_is_an_average_and_is_read_before_the_batch(self):
-        objective, z = MINC(decay=0.75, scale=6.0), embeddings(7, 3)
+        memory = -7 / math.log(0.75)
+        objective, z = MINC(memory=memory, carried=False, scale=6.0), embeddings(7, 3)
         state = objective.init(3).double()
         loss = objective(z, state)
         rows = normalized(z, "sphere", 6.0).flatten(0, 1)
@@ -230,13 +238,48 @@ class TestMINC:
         expected = 0.75 * uniform + 0.25 * rows.T @ rows / 14
         torch.testing.assert_close(state.get_buffer("second_moment"), expected)
 
-    def test_target_is_partner_and_memory(self):
-        objective, z, target = MINC(batch_weight=0.3), embeddings(6, 3), embeddings(6, 3, seed=1)
+    def test_a_memory_of_nothing_is_the_last_batch(self):
+        objective, z = MINC(memory=0.0, carried=False, scale=6.0), embeddings(7, 3)
         state = objective.init(3).double()
-        loss = objective(z, state, target=target.requires_grad_())
-        of_target = objective(target, state).statistics["outer_products"]
-        torch.testing.assert_close(loss.statistics["outer_products"], of_target)
-        assert not loss.total.requires_grad
+        objective.update(state, [objective(z, state).statistics], progress=0.5)
+        rows = normalized(z, "sphere", 6.0).flatten(0, 1)
+        torch.testing.assert_close(state.get_buffer("second_moment"), rows.T @ rows / 14)
+
+    def test_a_carried_memory_follows_the_encoder_exactly(self):
+        """All images in each batch: S, started at their moment, is their moment for ever."""
+        objective = MINC(memory=50.0, normalization="none", scale=1.0)
+        state, z = objective.init(3).double(), embeddings(6, 3)
+        state.get_buffer("second_moment").copy_(moment_of(z))
+        for seed in range(4):
+            now = embeddings(6, 3, seed=seed)
+            loss = objective(now, state, target=z)
+            expected = minc(now, now, moment_of(now), normalization="none", scale=1.0)
+            torch.testing.assert_close(loss.total, expected)
+            objective.update(state, [loss.statistics], progress=0.5)
+            torch.testing.assert_close(state.get_buffer("second_moment"), moment_of(now))
+            z = now
+
+    def test_a_still_encoder_has_nothing_to_carry(self):
+        z, state = embeddings(6, 3), MINC(carried=False).init(3).double()
+        carried = MINC()(z, state, target=z.clone())
+        torch.testing.assert_close(carried.total, MINC(carried=False)(z, state).total)
+
+    def test_the_network_before_gets_no_gradient(self):
+        z, before = embeddings(6, 3), embeddings(6, 3, seed=1).requires_grad_()
+        assert not MINC()(z, MINC().init(3).double(), target=before).total.requires_grad
+
+    def test_needs_the_network_before_to_carry(self):
+        with pytest.raises(ValueError, match="target is missing"):
+            MINC()(embeddings(6, 3), MINC().init(3))
+
+    def test_target_is_partner_and_memory(self):
+        z, target = embeddings(6, 3), embeddings(6, 3, seed=1)
+        moment = torch.eye(3, dtype=torch.float64)
+        found = minc_terms(z, target, moment, scale=2.0)
+        of_target = minc_terms(target, target, moment, scale=2.0)
+        torch.testing.assert_close(found.outer_products, of_target.outer_products)
+        a, b = normalized(z, "sphere", 2.0), normalized(target, "sphere", 2.0)
+        torch.testing.assert_close(found.alignment, -(a * b.flip(0)).sum() / (6 * 2.0))
 
     def test_target_of_another_shape(self):
         with pytest.raises((ValueError, TypeError), match="target"):
@@ -254,7 +297,7 @@ class TestMINC:
         (lambda z: vicreg_terms(z, eps=0.0), "eps"),
         (lambda z: minc(z, z, torch.eye(3), batch_weight=1.5), "batch_weight"),
         (lambda _: MINC(batch_weight=1.5), "batch_weight"),
-        (lambda _: MINC(decay=-0.1), "decay"),
+        (lambda _: MINC(memory=-0.1), "memory"),
         (lambda _: NTXent(temperature=math.nan), "temperature"),
         (lambda _: SpectralContrastive(scale=0.0), "scale"),
         (lambda _: VICReg(eps=0.0), "eps"),
@@ -267,7 +310,7 @@ def test_bad_arguments_are_named(call, named):
 
 def test_terms_add_up():
     z = embeddings(5, 3)
-    for objective in (NTXent(), SpectralContrastive(), MINC()):
+    for objective in (NTXent(), SpectralContrastive(), MINC(carried=False)):
         loss = objective(z, objective.init(3))
         assert sum(loss.terms.values()).item() == pytest.approx(loss.total.item())
     loss = VICReg(invariance_weight=2.0, variance_weight=3.0, covariance_weight=5.0)(

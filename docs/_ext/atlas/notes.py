@@ -24,13 +24,17 @@ def notes_of(function: Callable[..., Any]) -> dict[str, str]:
 
 
 def arguments_of(function: Callable[..., Any]) -> dict[str, str]:
-    """Return what the docstring says of each argument."""
+    """Return what the docstring says of each argument: its entry, or else the sentence naming it."""
     found: dict[str, str] = {}
     for text in _docstrings(function):
         section = re.search(r"^(?:Args|Attributes):\n((?:(?:    .*)?\n?)+)", text, re.MULTILINE)
         for entry in re.finditer(r"^    (\w+): (.*(?:\n {8}.*)*)", section[1] if section else "",
                                  re.MULTILINE):  # fmt: skip
             found.setdefault(entry[1], _markdown(entry[2]))
+    for sentence in re.split(r"(?<=\.)\s+", inspect.getdoc(function) or ""):
+        for name in re.findall(r"`(\w+)`", sentence):
+            if name in inspect.signature(function).parameters:
+                found.setdefault(name, _markdown(sentence))
     return found
 
 

@@ -24,9 +24,10 @@ _INVARIANCES: Mapping[Invariance, str] = {
     "row scaling": "a positive factor for each embedding",
     "translation": "one vector added to all embeddings",
 }
-_TARGETS: Mapping[Literal["online", "average"], str] = {
+_TARGETS: Mapping[Literal["online", "average", "previous"], str] = {
     "online": "targets: the projector's outputs, without gradient",
     "average": "targets: outputs of a network that follows the online one",
+    "previous": "targets: outputs of the network before the last optimiser step",
 }
 
 
@@ -101,7 +102,7 @@ def _pictures(spec: ObjectiveSpec, objective: Objective, pictures: Field | str) 
     right = "Where following the gradient leads; the circle has radius 1."
     if pictures.gone:
         right += " Stopped where a point leaves the picture."
-    if objective.needs.target or spec.semi_gradient:
+    if objective.needs.target or spec.semi_gradient is not None:
         right += " Targets follow the points; no network stands between."
     figures = "".join(
         f"<figure>\n\n```{{raw}} html\n:file: {spec.name}-{kind}.svg\n```\n\n"
@@ -155,7 +156,7 @@ def _promises(spec: ObjectiveSpec, objective: Objective) -> str:
         ("Given", "; ".join(_given(objective)) or "embeddings alone"),
         ("Remembers", ", ".join(f"`{name}`" for name, _ in objective.init(DIM).named_buffers())
          or "nothing"),
-        ("Gradient", "a semi-gradient: partners are constants" if spec.semi_gradient
+        ("Gradient", "a semi-gradient: partners are constants" if spec.semi_gradient is not None
          else "none to the targets" if needs.target else "exact"),
     ]  # fmt: skip
     if degenerate := getattr(spec, "degenerate_error", ""):

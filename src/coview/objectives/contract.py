@@ -31,9 +31,11 @@ class Needs:
             with gradient: an MLP with one hidden layer as wide as the projector's ("mlp") or a
             quarter of the embedding ("bottleneck"), or one linear map. None for no such network.
         target: Further embeddings of the same views, without gradient: "online" for the projector's
-            before the predictor, "average" for those of a network that follows the online one.
+            before the predictor, "average" for those of a network that follows the online one,
+            "previous" for those of the online network before the last optimiser step.
         labels: The class of each image.
         source_index: The position of each image in its source.
+        images: The number of images of the source, in the objective's own field `images`.
         min_views: Fewest views of an image.
         max_views: Most views of an image; None for no limit.
         more_images_than_dims: The batch over all ranks must hold more images than the embedding
@@ -41,9 +43,10 @@ class Needs:
     """
 
     predictor: Literal["mlp", "bottleneck", "linear"] | None = None
-    target: Literal["online", "average"] | None = None
+    target: Literal["online", "average", "previous"] | None = None
     labels: bool = False
     source_index: bool = False
+    images: bool = False
     min_views: int = 2
     max_views: int | None = 2
     more_images_than_dims: bool = False

@@ -1,8 +1,9 @@
 """MINC, provisional: each view against its partner and against a summary of all other images."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -24,11 +25,14 @@ from coview.typing import Embeddings, Indices, Scalar
 
 
 class MINCTerms(NamedTuple):
-    """The two parts of the loss, and the batch's sum of outer products t tᵀ over all ranks."""
+    """The two parts of the loss, and what its memory needs, over all ranks.
+
+    `outer_products` are the batch's sums of t tᵀ and, if they were asked for, of p pᵀ.
+    """
 
     alignment: Scalar
     repulsion: Scalar
-    outer_products: Float[Tensor, "dim dim"]
+    outer_products: Float[Tensor, "kind dim dim"]
     rows: Float[Tensor, ""]
 
 
@@ -37,7 +41,8 @@ def minc(
     target: Embeddings,
     second_moment: Float[Tensor, "dim dim"],
     *,
-    batch_weight: float = 0.5,
+    previous: Embeddings | None = None,
+    batch_weight: float = 0.3,
     normalization: Normalization = "sphere",
     scale: float = 32.0,
     ranks: Ranks | None = None,
@@ -46,11 +51,15 @@ def minc(
 
     .. math:: \frac{1}{2 n \mu} \sum_i \sum_v \big[ z_{vi}^\top M_i z_{vi}
               - 2\, z_{vi} \cdot t_{\bar v i} \big],\qquad
-              M_i = (1 - a) S + \frac{a}{2 (n - 1)} \sum_{j \neq i} \sum_w t_{wj} t_{wj}^\top
+              M_i = (1 - a) \Big( S + \frac{1}{2 n} \sum_j \sum_w
+              (t_{wj} t_{wj}^\top - p_{wj} p_{wj}^\top) \Big)
+              + \frac{a}{2 (n - 1)} \sum_{j \neq i} \sum_w t_{wj} t_{wj}^\top
 
     All rows are first normalised. Only z has a gradient: the partner t of the other view and
-    the matrix are constants. S remembers earlier batches; the batch's own moment, without the image
-    itself, keeps a fast encoder from running away from S.
+    the matrix are constants. S remembers earlier batches as the encoder saw them then. The
+    embeddings p of this batch by the encoder of the step before carry S over to the present
+    encoder; without them S is stale, and a fast encoder runs away from it. The batch's own moment,
+    without the image itself, holds it too.
 
     This is our derivation from the published principle (the χ² bound, with the second moment in
     place of pairs). The paper's printed loss could not be read; the form may change.
@@ -59,6 +68,8 @@ def minc(
         z: Embeddings with gradient.
         target: Partners t: embeddings of a target network, or `z` itself.
         second_moment: S, the mean of t tᵀ over earlier batches.
+        previous: p, what the network of t made of the same views when S was last updated; None
+            leaves S as it is.
         batch_weight: a, from 0 (memory alone) to 1 (this batch alone).
         normalization: "sphere" scales all rows to norm √μ; "ball" and "none" as in
             `spectral_contrastive`.
@@ -66,24 +77,27 @@ def minc(
         ranks: The processes that share the batch; None for `Ranks.current()`.
 
     Raises:
-        ValueError: If there are not two views of at least two images, `target` has another shape
-            than `z`, `batch_weight` is not in [0, 1], or the scale or normalisation is not allowed.
+        ValueError: If there are not two views of at least two images, `target` or `previous` has
+            another shape than `z`, `batch_weight` is not in [0, 1], or the scale or normalisation
+            is not allowed.
 
     Convention: a = 1 and t = z: the value of the spectral contrastive loss with the pairs of all
         four combinations of views as negatives, and half its gradient.
-    Known points: (1 − a) μ / dim + a μ − 2 on identical embeddings, with S = I μ / dim.
+    Known points: (1 − a) μ / dim + a μ − 2 on identical embeddings, with S = I μ / dim and p = t.
     Invariances: Swapping the views; rotations if S turns too; on the sphere any positive scaling
         of each row.
     Numerics: Time O(n dim²), memory O(n dim + dim²).
-    Distributed: Exchanges the moment, dim (dim + 1) / 2 numbers; nothing in the backward pass.
+    Distributed: Exchanges one moment, with `previous` two, of dim (dim + 1) / 2 numbers; nothing in
+        the backward pass.
 
     References:
-        guo2025minc; haochen2021spectral.
+        guo2025minc; haochen2021spectral; cutkosky2019storm for the correction of the memory.
     """
     terms = minc_terms(
         z,
         target,
         second_moment,
+        previous=previous,
         batch_weight=batch_weight,
         normalization=normalization,
         scale=scale,
@@ -98,26 +112,39 @@ def minc_terms(
     target: Embeddings,
     second_moment: Float[Tensor, "dim dim"],
     *,
-    batch_weight: float = 0.5,
+    previous: Embeddings | None = None,
+    batch_weight: float = 0.3,
     normalization: Normalization = "sphere",
     scale: float = 32.0,
     ranks: Ranks | None = None,
 ) -> MINCTerms:
     """Return the terms of `minc` and what its memory needs; arguments as there."""
     check_two_views(z)
-    if target.shape != z.shape:
-        raise ValueError(f"target must have z's shape {tuple(z.shape)}; got {tuple(target.shape)}")
+    constants = {"target": target} if previous is None else {"target": target, "previous": previous}
+    for name, rows in constants.items():
+        if rows.shape != z.shape:
+            raise ValueError(
+                f"{name} must have z's shape {tuple(z.shape)}; got {tuple(rows.shape)}"
+            )
     check_range("batch_weight", batch_weight, 0.0, 1.0)
     check_positive("scale", scale)
     ranks = ranks or Ranks.current()
     images = total_images(ranks.counts(z[0]))
     z = normalized(z, normalization, scale)
-    target = normalized(widen(target.detach(), "target"), normalization, scale).to(z.dtype)
-    outer_products = sum_outer_products((target.mT @ target).sum(0), ranks)
+    fixed = torch.stack(
+        [
+            normalized(widen(rows.detach(), name), normalization, scale).to(z.dtype)
+            for name, rows in constants.items()
+        ]
+    )
+    outer_products = sum_outer_products((fixed.mT @ fixed).sum(1), ranks)
 
+    memory = second_moment.to(z)
+    if previous is not None:
+        memory = memory + (outer_products[0] - outer_products[1]) / (2 * images)
     others = 2 * (images - 1)
-    matrix = (1 - batch_weight) * second_moment.to(z) + batch_weight / others * outer_products
-    own = torch.einsum("vid, wid -> vwi", z, target)
+    matrix = (1 - batch_weight) * memory + batch_weight / others * outer_products[0]
+    own = torch.einsum("vid, wid -> vwi", z, fixed[0])
     repulsion = ((z @ matrix) * z).sum() - batch_weight / others * own.square().sum()
     alignment = -2 * (own[0, 1] + own[1, 0]).sum()
     sums = ranks.sum(torch.stack([alignment, repulsion]), replicated=True) / (2 * images * scale)
@@ -138,22 +165,30 @@ class MINCState(nn.Module):
 class MINC:
     """The non-contrastive mutual-information objective (provisional); see `minc`.
 
-    `decay` is the share of S that an optimiser step keeps. S is read before the step's own batches
-    are folded in.
+    `memory` is the number of images that S remembers: an optimiser step with n of them keeps the
+    share exp(−n / memory) of S, so that one setting serves all batch sizes; 0 keeps nothing. S is
+    read before the step's own batches are folded in.
+
+    `carried` has each batch embedded by the network of the step before too, without gradient, so
+    that S can be carried over to the present one; otherwise S stays as it was seen.
     """
 
-    needs: ClassVar[Needs] = Needs()
-
-    batch_weight: float = 0.5
-    decay: float = 0.9
+    batch_weight: float = 0.3
+    memory: float = 2048.0
+    carried: bool = True
     normalization: Normalization = "sphere"
     scale: float = 32.0
 
     def __post_init__(self) -> None:
         check_range("batch_weight", self.batch_weight, 0.0, 1.0)
-        check_range("decay", self.decay, 0.0, 1.0)
+        check_range("memory", self.memory, 0.0, math.inf)
         check_normalization(self.normalization)
         check_positive("scale", self.scale)
+
+    @property
+    def needs(self) -> Needs:
+        """Ask for the embeddings by the network of the step before if S is carried."""
+        return Needs(target="previous" if self.carried else None)
 
     def init(self, dim: int) -> MINCState:
         """Return the uniform second moment for embeddings of width `dim`."""
@@ -169,11 +204,18 @@ class MINC:
         index: Indices | None = None,
         ranks: Ranks | None = None,
     ) -> Loss:
-        """Return the loss of `z` against `target`, or against `z` itself if that is None."""
+        """Return the loss of `z` against itself; `target` is of the network of the step before."""
+        if self.carried and target is None:
+            raise ValueError("target is missing: the embeddings by the network of the step before")
+        if self.carried and target is not None and target.shape != z.shape:
+            raise ValueError(
+                f"target must have z's shape {tuple(z.shape)}; got {tuple(target.shape)}"
+            )
         terms = minc_terms(
             z,
-            z if target is None else target,
+            z,
             buffer_of(state, "second_moment", z.shape[-1], z.shape[-1]),
+            previous=target if self.carried else None,
             batch_weight=self.batch_weight,
             normalization=self.normalization,
             scale=self.scale,
@@ -188,8 +230,12 @@ class MINC:
     def update(
         self, state: nn.Module, statistics: Sequence[Statistics], *, progress: float
     ) -> None:
-        """Fold the second moment of a step's micro-batches into the state."""
-        total = torch.stack([batch["outer_products"] for batch in statistics]).sum(0)
+        """Carry the state over to this step's network, then fold the step's own moment in."""
         rows = torch.stack([batch["rows"] for batch in statistics]).sum()
+        moments = torch.stack([batch["outer_products"] for batch in statistics]).sum(0) / rows
         second_moment = state.get_buffer("second_moment")
-        second_moment.lerp_((total / rows).to(second_moment), 1 - self.decay)
+        moments = moments.to(second_moment)
+        if self.carried:
+            second_moment += moments[0] - moments[1]
+        kept = math.exp(-rows.item() / (2 * self.memory)) if self.memory else 0.0
+        second_moment.lerp_(moments[0], 1 - kept)

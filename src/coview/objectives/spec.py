@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from torch import nn
+
 from coview.objectives.contract import Objective
-from coview.typing import Embeddings
+from coview.typing import Embeddings, Scalar
 
 Invariance = Literal["rotation", "dimension permutation", "row scaling", "translation"]
 """What may be done to all embeddings without changing the value.
@@ -14,6 +16,8 @@ One orthogonal map for all rows; reordering and mirroring dimensions; a positive
 row; one vector added to all rows. The order of the images never counts.
 """
 
+
+PartnersApart = Callable[[Any, Embeddings, Embeddings, nn.Module, Embeddings | None], Scalar]
 
 Family = Literal["sample-contrastive", "dimension-contrastive", "prediction", "mutual information"]
 """What is decorrelated: samples (the Gram matrix), dimensions (the covariance), nothing (the
@@ -95,7 +99,8 @@ class ObjectiveSpec:
         min_batch: Fewest images over all ranks.
         degenerate_error: Words of the ValueError on batches where the value is not defined
             (identical rows, too few images); empty if it is finite on all.
-        semi_gradient: Part of the gradient is stopped when no target is given.
+        semi_gradient: Set where partners made of `z` itself are constants: from the objective, z,
+            the partners, the state and the target to the value whose gradient by z is meant.
         provisional: The form may still change.
     """
 
@@ -115,5 +120,5 @@ class ObjectiveSpec:
     ledger: tuple[Constant, ...] = ()
     min_batch: int = 2
     degenerate_error: str = ""
-    semi_gradient: bool = False
+    semi_gradient: PartnersApart | None = None
     provisional: bool = False
