@@ -15,7 +15,8 @@ from written import write_folder
 
 import coview
 
-_ORDER = ("typing", "random", "ranks", "data", "views", "encoders", "objectives", "diagnostics",
+_ORDER = ("typing", "random", "ranks", "data", "views", "encoders", "objectives",
+          "information", "diagnostics",
           "probes", "training", "evaluation", "pages", "testing")  # fmt: skip
 _AT_THE_TOP = {"cli", "commands", "checkup"}
 """Modules whose functions are documented as `coview.NAME`."""

@@ -19,6 +19,7 @@ LAYERS = (
     "views",
     "encoders",
     "objectives",
+    "information",
     "diagnostics",
     "probes",
     "training",

@@ -1,0 +1,174 @@
+"""Fitted critics: known truths, given critics, splits, and bad data."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from coview.information import (
+    GaussianConditional,
+    Joint,
+    Separable,
+    bivariate,
+    class_images,
+    convolutional_encoder,
+    estimate_each,
+    estimate_information,
+    perceptron,
+    sparse,
+)
+from coview.information.fit import FRACTIONS, _Ensemble, _split
+from coview.random import generator, torch_generator
+
+QUICK = {"steps": 100, "batch_size": 48, "learning_rate": 4e-3}
+TASK = bivariate(0.8)
+X, Y = TASK.sample(1600, 0)
+
+
+def narrow(x_shape, y_shape):
+    return Separable(*(perceptron(s[0], width=24, outputs=8) for s in (x_shape, y_shape)))
+
+
+def narrow_joint(x_shape, y_shape):
+    return Joint(x_shape[0], y_shape[0], width=24)
+
+
+@pytest.mark.parametrize(
+    "estimator", ["infonce", "nwj", "interpolated", "dv", "mine", "js", "smile"]
+)
+def test_every_estimator_finds_a_known_value(estimator):
+    found = estimate_information(X, Y, estimator=estimator, critic=narrow, **QUICK)
+    assert found.estimator == estimator
+    assert found.kind == ("point" if estimator == "smile" else "lower bound")
+    assert found.n == 400
+    assert found.value == pytest.approx(TASK.information, abs=3 * found.standard_error + 0.06)
+    assert (found.ceiling is not None) == (estimator in ("infonce", "interpolated"))
+
+
+@pytest.mark.parametrize("estimator", ["club", "l1out", "vub"])
+def test_conditionals_bound_from_above(estimator):
+    found = estimate_information(X, Y, estimator=estimator, **QUICK)
+    assert found.kind == "upper bound"
+    assert any("as far as it is true" in warning for warning in found.warnings)
+    assert TASK.information - 0.08 < found.value < 4
+    if estimator == "vub":
+        assert found.value == pytest.approx(TASK.information, abs=0.2)
+
+
+def test_chi_squared_is_in_its_own_unit():
+    found = estimate_information(X, Y, estimator="chi_squared", critic=narrow, **QUICK)
+    assert found.unit == "chi-squared"
+    truth = 1 / (1 - 0.64) - 1
+    assert 0.5 * truth < found.value < truth + 4 * found.standard_error
+
+
+@pytest.mark.parametrize("critic", ["separable", "joint", "bilinear"])
+def test_named_critics(critic):
+    few = slice(None, 400)
+    found = estimate_information(X[few], Y[few], critic=critic, steps=60, batch_size=32)
+    assert found.value > 0.1
+    assert found.ceiling_name == "log 100"
+
+
+def test_the_convolutional_critic_reads_classes_of_images():
+    x, y = class_images(4, side=8).sample(800, 0)
+    found = estimate_information(
+        (255 * x).astype(np.uint8), y, critic="convolutional", steps=100, batch_size=64
+    )
+    assert found.value == pytest.approx(math.log(4), abs=0.15)
+
+
+def test_a_given_frozen_encoder():
+    encoder = nn.Linear(3, 3)
+    encoder.requires_grad_(False)
+    before = encoder.weight.clone()
+    x, y = sparse(3).sample(1200, 0)
+    critic = Separable(nn.Sequential(encoder, nn.Linear(3, 8)), perceptron(3, outputs=8))
+    found = estimate_information(x, y, critic=lambda *_: critic, **QUICK)
+    assert found.value > 0.6
+    torch.testing.assert_close(encoder.weight, before, rtol=0, atol=0)
+
+
+def test_groups_are_undivided_and_side_by_side():
+    groups = generator("groups").integers(40, size=500)
+    parts = _split(500, groups, 0)
+    sets = [set(groups[part].tolist()) for part in parts]
+    assert sum(map(len, sets)) == 40
+    assert sorted(torch.cat(parts).tolist()) == list(range(500))
+    for part in parts:
+        changes = np.count_nonzero(np.diff(groups[part]))
+        assert changes == len(set(groups[part].tolist())) - 1
+    plain = _split(500, None, 0)
+    assert [len(part) for part in plain] == [round(500 * f) for f in FRACTIONS]
+
+
+def test_too_few_steps_are_reported():
+    few = estimate_information(X, Y, critic=narrow, steps=3)
+    assert any("still rising after 3 steps" in warning for warning in few.warnings)
+
+
+def test_bad_data_are_reported():
+    constant = np.hstack([X, np.ones_like(X)])
+    found = estimate_information(constant, Y, critic=narrow, **QUICK)
+    assert any("x has 1 constant of 2 columns" in warning for warning in found.warnings)
+    wide = generator("wide").normal(size=(40, 30))
+    few = estimate_information(wide, wide + 0, critic=narrow, steps=5)
+    assert any("40 pairs of 60 dimensions" in warning for warning in few.warnings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"y": Y[:-1]}, "1600 and 1599 rows"),
+        ({"x": np.where(X > 2, np.nan, X)}, "not finite"),
+        ({"x": X[:12], "y": Y[:12]}, "too few rows, 12"),
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"batch_size": 3}, "batch_size at least 4"),
+        ({"learning_rate": 0.0}, "learning_rate above 0"),
+        ({"groups": np.arange(3)}, "one entry a row, 1600; got 3"),
+        ({"critic": "convolutional"}, None),
+    ],
+    ids=range(8),
+)
+def test_bad_arguments(changes, match):
+    arguments = {"x": X, "y": Y, "critic": narrow} | changes
+    if match is None:  # flat rows get a perceptron each
+        found = estimate_information(**(arguments | QUICK | {"steps": 2}))
+        assert math.isfinite(found.value)
+        return
+    with pytest.raises(ValueError, match=match):
+        estimate_information(**arguments)
+
+
+def test_other_bad_arguments():
+    with pytest.raises(ValueError, match="same shapes"):
+        estimate_each([(X, Y), (X[:100], Y[:100])])
+    with pytest.raises(ValueError, match="height >= 8"):
+        convolutional_encoder((3, 4, 8))
+    with pytest.raises(ValueError, match="temperature"):
+        Separable(nn.Identity(), nn.Identity(), temperature=0.0)
+
+
+def test_critics_score_every_pair():
+    x, y = (torch.randn(n, 3, generator=torch_generator("critics", n)) for n in (4, 5))
+    for critic in (narrow((3,), (3,)), narrow_joint((3,), (3,)), GaussianConditional(3, 3)):
+        scores = critic(x, y)
+        assert scores.shape == (4, 5)
+        for i in range(4):
+            for j in range(5):
+                torch.testing.assert_close(
+                    critic(x[i : i + 1], y[j : j + 1])[0, 0], scores[i, j], rtol=1e-4, atol=1e-5
+                )
+
+
+def test_members_learn_apart():
+    """The gradient of one member's score reaches no other's weights."""
+    ensemble = _Ensemble(narrow((1,), (1,)), 3)
+    x, y = (torch.randn(3, 4, 1, generator=torch_generator("apart", n)) for n in (0, 1))
+    ensemble.scores(x, y)[1].sum().backward()
+    for weight in ensemble.weights.values():
+        assert not weight.grad[0].any()
+        assert not weight.grad[2].any()
+    assert any(weight.grad[1].any() for weight in ensemble.weights.values())
