@@ -14,7 +14,7 @@ endif
 
 OUT ?= runs/demo
 
-.PHONY: demo test lint docs bench docs examples figures clean
+.PHONY: demo test lint docs bench examples figures clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

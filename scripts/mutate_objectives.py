@@ -196,6 +196,12 @@ def sound(rows: Sequence[str]) -> bool:
     return verdict.outcome == "survived"
 
 
+def commit() -> str:
+    """Return the commit of the repository; empty without one."""
+    command = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
 def main() -> int:
     """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -211,9 +217,16 @@ def main() -> int:
     if not chosen or not sound(rows):
         return 2
     results = run(chosen)
-    if asked.out is not None:
-        asked.out.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     killed = sum(result["outcome"] == "killed" for result in results)
+    if asked.out is not None:
+        record = {
+            "commit": commit(),
+            "objectives": rows,
+            "faults": len(results),
+            "killed": killed,
+            "results": results,
+        }
+        asked.out.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     say(f"{killed} of {len(results)} faults killed, over {len(rows)} objectives")
     return int(killed < len(results))
 

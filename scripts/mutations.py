@@ -771,7 +771,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             (CHECK, "    if total < 2:", "    if total < 1:"),
             (CHECK, "    if not x.is_floating_point():", "    if False:"),
             (CHECK, "z.ndim != 3 or len(z) < 2:\n", "z.ndim != 3 or len(z) < 1:\n"),
-            (CHECK, "if not 0 < value < math.inf:", "if not 0 <= value < math.inf:"),
+            (CHECK, "and 0 < value < math.inf", "and 0 <= value < math.inf"),
         ),
     ),
 )

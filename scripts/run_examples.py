@@ -2,7 +2,8 @@
 
 usage: python scripts/run_examples.py README.md
 
-Everything runs in a temporary folder that holds ./images, a few of the embedded photographs.
+Everything runs in a temporary folder that holds ./images, a few of the embedded photographs. A
+Python block whose first line is `# name.py` is written to that file, for later blocks to import.
 """
 
 import os
@@ -26,6 +27,8 @@ def main() -> None:
         for kind, code in chosen:
             sys.stdout.write(f"--- {kind}\n{code}\n")
             sys.stdout.flush()
+            if kind == "python" and (name := re.match(r"# (\w+\.py)\n", code)):
+                (Path(folder) / name[1]).write_text(code)
             program = (
                 ["bash", "-euo", "pipefail", "-c"] if kind == "bash" else [sys.executable, "-c"]
             )

@@ -231,9 +231,14 @@ def test_a_recorded_scaling_is_applied_to_later_images(tmp_path):
 
 def test_one_scaling_must_fit(tmp_path):
     save(tmp_path / "a.png", noise(8, 8, dtype=np.uint16))
-    for low, high in ([[0.0], [0.0]], [[0.0, 0.0], [1.0, 1.0]], [[float("nan")], [1.0]]):
+    for low, high, message in (
+        ([0.0], [0.0], "scaling needs finite low < high"),
+        ([float("nan")], [1.0], "scaling needs finite low < high"),
+        ([0.0], [1.0, 2.0], "scaling needs as many low as high, not 1 and 2"),
+        ([0.0] * 5, [1.0] * 5, "images have 1 channels, scaling, the recorded range, is for 5"),
+    ):
         scaling = {"low": low, "high": high, "percentiles": None, "images": 1}
-        with pytest.raises(ValueError, match="scaling needs"):
+        with pytest.raises(ValueError, match=message):
             coview.data.open(tmp_path, scaling=scaling)
     save(tmp_path / "b.npy", np.zeros((8, 8), np.float32))
     with pytest.raises(ValueError, match=r"b\.npy is float32"):

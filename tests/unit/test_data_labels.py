@@ -79,9 +79,16 @@ def test_csv(folder, tmp_path):
     np.testing.assert_array_equal(dataset.groups, [1, 0, 0])
 
 
-def test_csv_without_some_labels(folder, tmp_path):
+def test_an_empty_label_in_a_csv_means_unlabelled(folder, tmp_path):
+    path = table(tmp_path, "file,label\na/1.png,y\na/2.png, \nb/3.png,\n")
+    dataset = coview.data.open(folder, labels=path)
+    assert by_name(dataset) == {"a/1.png": "y", "a/2.png": None, "b/3.png": None}
+
+
+def test_csv_without_some_rows(folder, tmp_path):
     path = table(tmp_path, "file,label\na/1.png,y\na/2.png,\n")
-    with pytest.raises(ValueError, match=r"2 images without a label .*a/2\.png, b/3\.png"):
+    message = r"1 images without a row \(give them one with an empty label; .*\): b/3\.png$"
+    with pytest.raises(ValueError, match=message):
         coview.data.open(folder, labels=path)
     dataset = coview.data.open(folder, labels=path, missing_labels="unlabelled")
     assert by_name(dataset) == {"a/1.png": "y", "a/2.png": None, "b/3.png": None}
@@ -104,7 +111,7 @@ COMPLETE = "a/1.png,y,g\na/2.png,y,g\nb/3.png,z,g\n"
     [
         (f"file,label,group\n{COMPLETE}c/4.png,z,g\n", r"1 files .* not among .*: c/4\.png"),
         (f"file,label,group\n{COMPLETE}a/1.png,y,g\n", r"1 files named twice: a/1\.png"),
-        ("file,label\na/1.png,y\nb/3.png,z\n", r"1 images without a label .*: a/2\.png"),
+        ("file,label\na/1.png,y\nb/3.png,z\n", r"1 images without a row .*: a/2\.png"),
         (f"path,label,group\n{COMPLETE}", "columns must be file,label"),
         (f"file,label,Group\n{COMPLETE}", r"columns must be .* not \['file', 'label', 'Group'\]"),
         ("file;label\na/1.png;y\n", "columns must be"),
@@ -112,12 +119,20 @@ COMPLETE = "a/1.png,y,g\na/2.png,y,g\nb/3.png,z,g\n"
         ("file,label\na/1.png\n", "row 2 has not 2 columns"),
         ("file,label\na/1.png,y,z\n", "row 2 has not 2 columns"),
         ("file,label,group\na/1.png,y,\na/2.png,y,g\nb/3.png,z,g\n", r"without a group: a/1\.png"),
-        ("file,label\n", "3 images without a label"),
+        ("file,label\n", r"3 images without a row .*: a/1\.png, a/2\.png, b/3\.png$"),
     ],
 )
 def test_csv_that_does_not_fit(folder, tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
         coview.data.open(folder, labels=table(tmp_path, text))
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_csv_in_another_encoding_is_named(folder, tmp_path, encoding):
+    path = tmp_path / "labels.csv"
+    path.write_text("file,label\na/1.png,für\n", encoding=encoding)
+    with pytest.raises(ValueError, match=r"labels\.csv: not UTF-8"):
+        coview.data.open(folder, labels=path)
 
 
 def test_missing_csv_and_option(folder, tmp_path):

@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT / "docs/_ext"))
 import atlas  # noqa: E402
 from atlas.bibliography import read_bibliography  # noqa: E402
 from atlas.calls import call  # noqa: E402
-from atlas.examples import command, example, output_of  # noqa: E402
+from atlas.examples import command, example, output_of, settings_of  # noqa: E402
 from atlas.field import Field, points  # noqa: E402
 from atlas.notes import arguments_of, notes_of  # noqa: E402
 from atlas.page import objective_page  # noqa: E402
@@ -56,6 +56,14 @@ def test_every_row_has_an_example_that_runs_and_values_that_hold(name):
     page = objective_page(spec, TABLE, read_bibliography(), "not drawn")
     assert re.findall("^## (.+)$", page, re.MULTILINE) == list(SECTIONS)
     assert "No picture: on a few points of the plane there is no value (not drawn)" in page
+
+
+@pytest.mark.parametrize("name", sorted(TABLE))
+def test_every_setting_of_a_row_has_a_meaning(name):
+    page = objective_page(TABLE[name], TABLE, read_bibliography(), "not drawn")
+    settings = re.findall(r"^\| `(\w+)` \| `.*` \| (.*) \|$", page, re.MULTILINE)
+    assert [setting for setting, _ in settings] == list(settings_of(TABLE[name].config()))
+    assert [setting for setting, meaning in settings if not meaning.strip()] == []
 
 
 def test_the_arrows_go_downhill():
@@ -142,6 +150,13 @@ def test_docstrings_are_taken_apart():
         Numerics: Fine.
         """
 
+    def told(width, other=1):
+        """Do. The queue holds `width` rows. `other` is `width` again, `unknown` is not."""
+
+    assert arguments_of(told) == {
+        "width": "The queue holds `width` rows.",
+        "other": "`other` is `width` again, `unknown` is not.",
+    }
     assert notes_of(function) == {"Convention": "Ours is theirs.", "Numerics": "Fine."}
     assert arguments_of(function) == {"first": "One and a half.", "second": "Two."}
 

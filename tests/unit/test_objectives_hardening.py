@@ -1,20 +1,30 @@
 """What a harsh reader broke: arguments by name, bad input named rightly, hard float32 cases."""
 
 import inspect
+import math
+import warnings
+from contextlib import contextmanager
+from typing import get_args
 
+import jaxtyping
 import pytest
 import torch
 
 from coview.objectives import (
+    FMICL,
     TABLE,
     InfoNCE,
+    NTXent,
     byol,
     coding_rate,
     coding_rate_terms,
+    f_micl,
     info_nce,
     supervised_contrastive,
     whitening_mse,
 )
+from coview.objectives.f_micl import Divergence
+from coview.objectives.inputs import check_count, check_positive, check_range
 from coview.ranks import Ranks
 from coview.testing import embeddings
 from coview.training.job import check_views
@@ -105,6 +115,92 @@ def test_rows_below_the_normal_range_have_finite_gradients():
             given["target"] = given["target"].float()
         (gradient,) = torch.autograd.grad(function(**given, ranks=Ranks()), leaf)
         assert gradient.isfinite().all(), name
+
+
+@contextmanager
+def as_users_have_it():
+    """Without the hook that checks types in tests."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", before)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: NTXent(temperature="abc"),
+            "temperature must be a finite number above 0; got 'abc'",
+        ),
+        (lambda: check_positive("rate", None), "rate must be a finite number above 0; got None"),
+        (lambda: check_range("share", "0.5", 0, 1), "share must be .* from 0 to 1; got '0.5'"),
+        (lambda: check_range("weight", [1.0], 0), r"weight must be .* at least 0; got \[1.0\]"),
+        (lambda: check_count("memory", "8", 1), "memory must be a whole number, .*; got '8'"),
+    ],
+)
+def test_what_is_no_number_is_named(call, message):
+    with as_users_have_it(), pytest.raises(ValueError, match=message):
+        call()
+
+
+def value_and_gradient(z, **settings):
+    leaf = z.clone().requires_grad_()
+    value = whitening_mse(leaf, ranks=Ranks(), **settings)
+    return value.item(), torch.autograd.grad(value, leaf)[0]
+
+
+@pytest.mark.parametrize("size", [1e-42, 1e-37, 1e-30, 1e-20, 1.0, 1e18, 1e37])
+@pytest.mark.parametrize("sub_batch_size", [None, 6])
+def test_whitening_of_embeddings_of_any_size(size, sub_batch_size):
+    z = (embeddings(12, 4) * torch.tensor([1, size])[:, None, None]).float()
+    value, gradient = value_and_gradient(z, sub_batch_size=sub_batch_size)
+    expected, slope = value_and_gradient(z.double(), sub_batch_size=sub_batch_size)
+    assert value == pytest.approx(expected, rel=1e-5)
+    largest = torch.finfo(torch.float32).max
+    assert gradient.isfinite().all()
+    if slope.abs().max() < largest / 1e3:
+        torch.testing.assert_close(gradient.double(), slope, rtol=1e-3, atol=1e-4 / size)
+
+
+STEEP = {"reverse_kl": 0.164, "neyman": 0.231, "jeffrey": 0.164, "squared_hellinger": 0.116}
+
+
+@pytest.mark.parametrize("name", get_args(Divergence))
+def test_scores_of_opposite_views_fit_float32_or_sigma_is_refused(name):
+    first = embeddings(64, 4)[0].float()
+    leaf = torch.stack([first, -first]).requires_grad_()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*collapses")
+        value = f_micl(leaf, divergence=name, sigma=STEEP.get(name, 0.05), order=1.5)
+        (gradient,) = torch.autograd.grad(value, leaf)
+        assert value.isfinite()
+        assert gradient.isfinite().all()
+        if name not in STEEP:
+            return
+        for call in (lambda **x: f_micl(Z, **x), FMICL):
+            with pytest.raises(ValueError, match=f"sigma must be at least 0.*{name}.*got 0.05"):
+                call(divergence=name, sigma=0.05)
+
+
+def test_the_limit_of_sigma_follows_the_order_of_tsallis():
+    with pytest.raises(ValueError, match=r"at least 0\.115 with divergence 'tsallis'"):
+        FMICL(divergence="tsallis", order=0.5, sigma=0.11)
+    assert FMICL(divergence="tsallis", order=1.5, sigma=0.01).sigma == 0.01
+
+
+@pytest.mark.parametrize("name", ["vicreg_exp", "vicreg_ctr", "sigreg"])
+@pytest.mark.parametrize(("images", "dim"), [(12, 4), (8, 512)])
+def test_the_stated_limit_of_size_holds_in_float32(name, images, dim):
+    z = embeddings(images, dim)
+    size = 1e19 / math.sqrt(images * dim) / z.abs().max()
+    leaf = (z * size).float().requires_grad_()
+    objective = TABLE[name].config()
+    total = objective(leaf, objective.init(dim), ranks=Ranks()).total
+    assert total.isfinite()
+    assert torch.autograd.grad(total, leaf)[0].isfinite().all()
 
 
 def test_policies_of_several_sizes_are_refused_early():

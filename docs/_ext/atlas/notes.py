@@ -24,7 +24,7 @@ def notes_of(function: Callable[..., Any]) -> dict[str, str]:
 
 
 def arguments_of(function: Callable[..., Any]) -> dict[str, str]:
-    """Return what the docstring says of each argument: its entry, or else the sentence naming it."""
+    """Return what the docstring says of each argument: its entry, or else a sentence with it."""
     found: dict[str, str] = {}
     for text in _docstrings(function):
         section = re.search(r"^(?:Args|Attributes):\n((?:(?:    .*)?\n?)+)", text, re.MULTILINE)

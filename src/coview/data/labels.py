@@ -1,6 +1,7 @@
 """Labels and groups: from subfolders, a CSV, or an array; and what evaluation asks of them."""
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -123,13 +124,15 @@ def csv_labels(path: Path, names: tuple[str, ...], missing: MissingLabels = "err
     """Read labels and groups from a CSV with the columns file, label and, if wanted, group.
 
     Args:
-        path: The CSV, UTF-8; `file` is the path below the opened folder (or the image's number).
+        path: The CSV, UTF-8; `file` is the path below the opened folder (or the image's number). An
+            empty label means unlabelled.
         names: All images found.
-        missing: What to do about images without a label.
+        missing: What to do about images without a row.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the columns differ, a file is unknown, named twice or has no label.
+        ValueError: If it is not UTF-8, the columns differ, or a file is unknown, named twice, left
+            out or without a group.
     """
     rows = _read_rows(path)
     position = {name: i for i, name in enumerate(names)}
@@ -141,10 +144,12 @@ def csv_labels(path: Path, names: tuple[str, ...], missing: MissingLabels = "err
     for file, row in zip(files, rows, strict=True):
         labels[position[file]] = row["label"].strip()
         groups[position[file]] = row.get("group", "").strip()
-    unlabelled = [name for name, label in zip(names, labels, strict=True) if not label]
     if missing == "error":
-        hint = "images without a label (missing_labels='unlabelled' allows them)"
-        _complain(path, hint, unlabelled)
+        hint = (
+            "images without a row (give them one with an empty label; "
+            "for coview.data.open, missing_labels='unlabelled')"
+        )
+        _complain(path, hint, sorted(set(names) - set(files), key=position.__getitem__))
     encoded = _encode_names(np.asarray(labels))
     if not rows or "group" not in rows[0]:
         return Table(encoded, None)
@@ -191,7 +196,11 @@ def _natural(name: str) -> tuple[int, int, str]:
 def _read_rows(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         raise FileNotFoundError(f"no label file {path}")
-    with path.open(newline="", encoding="utf-8-sig") as stream:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8: {error}") from error
+    with io.StringIO(text, newline="") as stream:
         reader = csv.DictReader(stream, strict=True)
         header = [column.strip() for column in reader.fieldnames or []]
         if not {"file", "label"} <= set(header) <= set(_COLUMNS) or len(set(header)) < len(header):

@@ -137,9 +137,11 @@ def check_scaling(scaling: Scaling, channels: int) -> Scaling:
     """
     low, high = np.asarray(scaling["low"], float), np.asarray(scaling["high"], float)
     if low.shape != high.shape or low.shape not in ((1,), (channels,)):
-        raise ValueError(
-            f"scaling needs 1 or {channels} numbers in low and high, not {low.size} and {high.size}"
-        )
+        if low.shape == high.shape:
+            raise ValueError(
+                f"images have {channels} channels, scaling, the recorded range, is for {low.size}"
+            )
+        raise ValueError(f"scaling needs as many low as high, not {low.size} and {high.size}")
     if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
         raise ValueError(f"scaling needs finite low < high, not {low.tolist()}, {high.tolist()}")
     return scaling

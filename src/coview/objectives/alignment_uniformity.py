@@ -123,7 +123,14 @@ def alignment_uniformity(
 
 @dataclass(frozen=True, kw_only=True)
 class AlignmentUniformity(Symmetric):
-    """The weighted sum of `alignment` and `uniformity`; see `alignment_uniformity`."""
+    """The weighted sum of `alignment` and `uniformity`; see `alignment_uniformity`.
+
+    Attributes:
+        alignment_weight: Weight of `alignment`.
+        uniformity_weight: Weight of `uniformity`.
+        power: α, of the distance between views.
+        scale: t, of the kernel between images.
+    """
 
     needs: ClassVar[Needs] = Needs(max_views=None)
 

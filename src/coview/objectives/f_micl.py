@@ -94,6 +94,18 @@ _SCORES: dict[Divergence, Scores] = {
 }
 
 
+_STEEPNESS: dict[Divergence, float] = {
+    "reverse_kl": 1.0,
+    "neyman": 2.0,
+    "jeffrey": 1.0,
+    "squared_hellinger": 0.5,
+}
+"""k where scores grow as G^(−k) for small G."""
+
+_LARGEST_EXPONENT = 75.0
+"""Leaves room in float32 for a sum over images and a weight."""
+
+
 class FMICLTerms(NamedTuple):
     """Minus the mean score of pairs of views, and the weighted mean score of pairs of images."""
 
@@ -122,13 +134,15 @@ def f_micl(
         z: Embeddings of any length; a zero row counts as orthogonal to all.
         divergence: f. Those of `COLLAPSING` warn.
         negative_weight: α; any gives a bound on some f-information.
-        sigma: σ, width of the kernel.
+        sigma: σ, width of the kernel; at least √(k / 37.5) where scores grow as G^(−k): about
+            0.23 for Neyman, 0.16 for reverse KL and Jeffrey, 0.12 for squared Hellinger.
         order: a of the Tsallis divergence; the others have no use for it.
         ranks: The processes that share the batch; None for `Ranks.current()`.
 
     Raises:
         ValueError: If there are not two or more views of at least two images, the divergence is
-            unknown, α, σ or the order is not positive, or the order is 1.
+            unknown, α, σ or the order is not positive, σ is below the limit of the divergence, or
+            the order is 1.
 
     Convention: The paper's loss, with negatives of the first view, averaged over both orders of the
         views. Total variation is not offered: its slope is 0 or undefined.
@@ -166,8 +180,8 @@ def f_micl_terms(
     """Return the two terms whose sum is `f_micl`; arguments as there."""
     check_views(z)
     check_positive("negative_weight", negative_weight)
-    check_positive("sigma", sigma)
     score = scores(divergence, order)
+    check_sigma(sigma, divergence, order)
     ranks = ranks or Ranks.current()
     counts = ranks.counts(z[0])
     images = total_images(counts)
@@ -199,6 +213,18 @@ def check_divergence(divergence: str, order: float) -> None:
         raise ValueError("order must not be 1: the Tsallis divergence is that of KL in the limit")
 
 
+def check_sigma(sigma: float, divergence: Divergence, order: float) -> None:
+    """Raise ValueError unless σ is positive and scores of opposite embeddings fit float32."""
+    check_positive("sigma", sigma)
+    steepness = max(0.0, 1 - order) if divergence == "tsallis" else _STEEPNESS.get(divergence, 0.0)
+    least = math.sqrt(2 * steepness / _LARGEST_EXPONENT)
+    if sigma < least:
+        raise ValueError(
+            f"sigma must be at least {least:.3g} with divergence {divergence!r}: scores of "
+            f"opposite embeddings are exp({2 * steepness:g} / sigma²); got {sigma}"
+        )
+
+
 def _warn_of_collapse(divergence: Divergence) -> None:
     if divergence in COLLAPSING:
         warnings.warn(
@@ -221,7 +247,7 @@ class FMICL(Symmetric):
     def __post_init__(self) -> None:
         check_divergence(self.divergence, self.order)
         check_positive("negative_weight", self.negative_weight)
-        check_positive("sigma", self.sigma)
+        check_sigma(self.sigma, self.divergence, self.order)
         _warn_of_collapse(self.divergence)
 
     def loss(self, z: Embeddings, ranks: Ranks | None) -> Loss:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import wraps
 from inspect import signature
+from numbers import Real
 from typing import ParamSpec, TypeVar
 
 import torch
@@ -15,21 +16,21 @@ Result = TypeVar("Result")
 
 def check_range(name: str, value: float, low: float, high: float = math.inf) -> None:
     """Raise ValueError unless `value` is finite and in [low, high]."""
-    if not (low <= value <= high and math.isfinite(value)):
+    if not (isinstance(value, Real) and low <= value <= high and math.isfinite(value)):
         allowed = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
-        raise ValueError(f"{name} must be a finite number, {allowed}; got {value}")
+        raise ValueError(f"{name} must be a finite number, {allowed}; got {value!r}")
 
 
 def check_positive(name: str, value: float) -> None:
     """Raise ValueError unless `value` is finite and above 0."""
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name} must be a finite number above 0; got {value}")
+    if not (isinstance(value, Real) and 0 < value < math.inf):
+        raise ValueError(f"{name} must be a finite number above 0; got {value!r}")
 
 
 def check_count(name: str, value: int, low: int) -> None:
     """Raise ValueError unless `value` is a whole number of at least `low`."""
     if not isinstance(value, int) or value < low:
-        raise ValueError(f"{name} must be a whole number, at least {low}; got {value}")
+        raise ValueError(f"{name} must be a whole number, at least {low}; got {value!r}")
 
 
 def check_two_views(z: Tensor) -> None:

@@ -67,7 +67,8 @@ def sigreg(
     Known points: With all embeddings at 0 the second term is n times the quadrature of
         (1 − e^(−t²/2))² e^(−t²/2).
     Invariances: Swapping the views. Rotations only on average over directions.
-    Numerics: Time O(V n dim S + V n S K), memory O(V n S K).
+    Numerics: Time O(V n dim S + V n S K), memory O(V n S K). Sums of n · dim squares must be within
+        the range of the type: in float32 embeddings up to about 1e19 / √(n · dim).
     Distributed: Exchanges sums of cosines and sines, 2 V S (K − 1); nothing in the backward pass.
 
     References:
@@ -144,6 +145,10 @@ class SIGReg:
     """LeJEPA's objective; see `sigreg`.
 
     All micro-batches of an optimiser step use the same directions, a function of `seed` and step.
+
+    Attributes:
+        num_slices: Directions S of a step.
+        seed: Of the directions.
     """
 
     needs: ClassVar[Needs] = Needs(max_views=None)

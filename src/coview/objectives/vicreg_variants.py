@@ -82,7 +82,8 @@ def vicreg_exp_terms(
         single dimension repeats no other: its covariance term is 0.
     Invariances: Swapping the views, a common translation, permuting dimensions or mirroring all.
     Numerics: With more dimensions than images the covariance is streamed in tiles: time O(n dim²),
-        memory O(n dim).
+        memory O(n dim). Sums of n · dim squares must be within the range of the type: in float32
+        embeddings up to about 1e19 / √(n · dim).
     Distributed: Exchanges means, then moments; or embeddings, if those are fewer numbers. Nothing
         in the backward pass.
 
@@ -193,6 +194,8 @@ def vicreg_ctr_terms(
     Known points: On identical embeddings of unit variance, log(n − 1) + 1/τ is the covariance term.
     Invariances: Swapping the views, permuting dimensions or mirroring all.
     Numerics: Streamed in tiles: time O(V n² dim), memory O(V n dim). One dimension has no variance.
+        Sums of n · dim squares must be within the range of the type: in float32 embeddings up to
+        about 1e19 / √(n · dim).
     Distributed: Local rows against gathered columns.
 
     References:

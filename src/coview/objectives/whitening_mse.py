@@ -67,7 +67,8 @@ def whitening_mse(
     Known points: 0 on identical views, and on views that differ by a lower triangular map with a
         positive diagonal.
     Invariances: Swapping the views; translations.
-    Numerics: Squared distances, which stay exact near 0. Time O(n dim² + dim³ n / sub_batch_size).
+    Numerics: Squared distances, which stay exact near 0; without shrinkage embeddings of any size.
+        Time O(n dim² + dim³ n / sub_batch_size).
     Distributed: Exchanges embeddings; nothing in the backward pass.
 
     References:
@@ -107,6 +108,8 @@ def whiten(
             f"z {DEGENERATE}: a batch or sub-batch must hold more images than the {dim} "
             f"dimensions; got {images}"
         )
+    if shrinkage == 0:
+        z = of_size_one(z)
     mean = z.mean(1, keepdim=True)
     centred = z - mean
     identity = torch.eye(dim, dtype=z.dtype, device=z.device)
@@ -116,6 +119,19 @@ def whiten(
         _check_factor(factor.detach(), failed, covariance.detach(), mean[:, 0].detach())
     solved: Tensor = torch.linalg.solve_triangular(factor, centred.mT, upper=False)
     return solved.mT
+
+
+def of_size_one(z: Float[Tensor, "view batch dim"]) -> Float[Tensor, "view batch dim"]:
+    """Divide each view by its largest entry, whose gradient is left out.
+
+    That is exact in what does not depend on the scale of a view. Slopes beyond the range of the
+    type are cut to it.
+    """
+    fixed = z.detach()
+    largest = fixed.abs().amax((1, 2), keepdim=True)
+    largest = torch.where(largest > 0, largest, 1)
+    slope = largest.reciprocal().clamp(max=torch.finfo(z.dtype).max / 1e3)
+    return fixed / largest + (z - fixed) * slope
 
 
 def _check_factor(factor: Tensor, failed: Tensor, covariance: Tensor, mean: Tensor) -> None:
@@ -154,8 +170,11 @@ class StepState(nn.Module):
 class WhiteningMSE:
     """The W-MSE objective; see `whitening_mse`.
 
-    Each optimiser step cuts the batch into sub-batches anew, `iterations` times; that is a function
-    of `seed` and the step.
+    Each optimiser step cuts the batch into sub-batches anew, a function of `seed` and the step.
+
+    Attributes:
+        iterations: Orders of the images in a step, each cut into sub-batches.
+        seed: Of the orders.
     """
 
     sub_batch_size: int | None = None
