@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +16,7 @@ examples:
   coview pretrain sample --out runs/first          # the embedded photographs
   coview pretrain ./images --out runs/x            # a folder of unlabelled images
   coview pretrain ./images --out runs/x --resume   # after an interruption
+  coview pretrain ./images --recipe infomin        # a published method, all its settings
   coview evaluate runs/x --labels labels.csv       # judged with labels from a table
   coview embed runs/x ./images --out images.parquet
   coview page runs/x                               # make the page again
@@ -132,7 +134,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
-        _run(asked)
+        _run(asked, sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt:
         sys.exit(130)
     except (ValueError, OSError, ImportError, RuntimeError) as error:
@@ -148,12 +150,14 @@ def _fail(error: BaseException) -> None:
     sys.exit(2)
 
 
-def _run(asked: Any) -> None:  # noqa: ANN401
+def _run(asked: Any, words: list[str]) -> None:  # noqa: ANN401
     import coview
     from coview.training.run_folder import RunFolder
 
     arguments = {field.name: getattr(asked, field.name) for field in fields(asked)}
     if isinstance(asked, Pretraining):
+        if asked.recipe is not None:
+            arguments = {name: arguments[name] for name in _given(arguments, words)}
         folder = coview.pretrain(arguments.pop("source"), **arguments)
         _say(f"run: {folder.path}\npage: {folder.path / 'index.html'}")
     elif isinstance(asked, Evaluation):
@@ -179,6 +183,13 @@ def _run(asked: Any) -> None:  # noqa: ANN401
         _say(str(coview.show_views(arguments.pop("source"), **arguments)))
     else:
         _show(coview.doctor(speed=asked.speed))
+
+
+def _given(names: Iterable[str], words: list[str]) -> list[str]:
+    """Return the settings that stand on the command line: a recipe fills in the others."""
+    flags = {word.partition("=")[0] for word in words if word.startswith("--")}
+    options = {flag.removeprefix("--").replace("-", "_") for flag in flags}
+    return [name for name in names if {name, f"no_{name}"} & options or name == "source"]
 
 
 def _study(arguments: dict[str, Any]) -> None:

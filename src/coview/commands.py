@@ -25,7 +25,8 @@ def pretrain(source: Any, **settings: Any) -> "RunFolder":  # noqa: ANN401
     Args:
         source: A folder, an .npz or .npy file, arrays, tensors, a `Dataset`, or `sample`.
         **settings: The fields of `coview.training.settings.Pretraining`; `encoder`, `objective`
-            and `views` also take a module, an `Objective` and a `Policy` of your own.
+            and `views` also take a module, an `Objective` and a `Policy` of your own. A `recipe`
+            fills in what is not given.
 
     Returns:
         The run folder; `coview.load` makes the encoder from it.
@@ -42,8 +43,9 @@ def pretrain(source: Any, **settings: Any) -> "RunFolder":  # noqa: ANN401
     from coview.evaluation.evaluate import evaluate
     from coview.pages import write_page
     from coview.training.pretrain import train
+    from coview.training.recipes import filled
 
-    asked = Pretraining(source=source, **settings)
+    asked = Pretraining(source=source, **filled(settings))
     trained = train(asked)
     if trained.first:
         if trained.splits is not None and asked.evaluate:

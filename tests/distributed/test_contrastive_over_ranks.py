@@ -5,6 +5,7 @@ from coview.objectives import (
     TABLE,
     DecoupledNTXent,
     InfoNCE,
+    InstanceDiscrimination,
     NTXent,
     SpectralContrastive,
 )
@@ -15,6 +16,7 @@ OBJECTIVES = {
     "decoupled_nt_xent": (DecoupledNTXent(sigma=0.5), DecoupledNTXent(similarity="absolute")),
     "spectral_contrastive": (SpectralContrastive(negatives="all"),),
     "info_nce": (InfoNCE(memory=5),),
+    "instance_discrimination": (InstanceDiscrimination(images=9, negatives=5, momentum=0.2),),
     "f_micl": (FMICL(divergence="js"),),
 }
 

@@ -10,6 +10,7 @@ from coview.objectives import (
     AlignmentUniformity,
     DecoupledNTXent,
     InfoNCE,
+    InstanceDiscrimination,
     NTXent,
     SpectralContrastive,
     SupCon,
@@ -116,6 +117,20 @@ def info_nce(z: Tensor, objective: InfoNCE, state: nn.Module, *, target: Tensor)
     return mean(losses)
 
 
+def instance_discrimination(
+    z: Tensor, objective: InstanceDiscrimination, state: nn.Module, *, index: Tensor
+) -> float:
+    """Each anchor against its image's row and the rows that were drawn, one by one."""
+    bank = unit(state.rows[None])[0]
+    losses = []
+    for view in unit(z):
+        for anchor, own in zip(view, index.tolist(), strict=True):
+            rows = [own, *state.drawn.tolist()]
+            logits = [dot(anchor, bank[row]) / objective.temperature for row in rows]
+            losses.append(log_sum_exp(logits) - logits[0])
+    return mean(losses)
+
+
 def alignment_uniformity(z: Tensor, objective: AlignmentUniformity, state: nn.Module) -> float:
     """Distances, as in the official code, not similarities."""
     views = unit(z)
@@ -216,6 +231,7 @@ REFERENCES = {
     "supervised_contrastive": supervised_contrastive,
     "spectral_contrastive": spectral_contrastive,
     "info_nce": info_nce,
+    "instance_discrimination": instance_discrimination,
     "alignment_uniformity": alignment_uniformity,
     "f_micl": f_micl,
 }

@@ -9,6 +9,8 @@ from torch import nn
 
 from coview import encoders
 from coview.encoders import Compact, Encoder, Projector, Target, synchronize_batch_norm
+from coview.random import torch_generator
+from coview.views.splits import ColourSplit, parse, to_space, to_unit
 
 
 def create(backbone: str | nn.Module = "compact", channels: int = 3, size: int = 32) -> Encoder:
@@ -159,3 +161,48 @@ def test_target_follows_the_online_network() -> None:
     torch.testing.assert_close(target.network.weight, before + 0.1)
     assert not any(p.requires_grad for p in target.parameters())
     assert target.decay_at(0.5) == pytest.approx(0.95)
+    constant = Target(online, decay=0.9, schedule="constant")
+    assert [constant.decay_at(progress) for progress in (0.0, 0.5, 1.0)] == [0.9] * 3
+
+
+def test_target_takes_the_batch_statistics_of_the_online_network() -> None:
+    online = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    target = Target(online, decay=0.9)
+    online(torch.arange(8.0).reshape(4, 2))
+    target.network(torch.zeros(4, 2))  # its own batches must not count
+    target.update(online, progress=0.0)
+    for name in ("running_mean", "running_var", "num_batches_tracked"):
+        assert torch.equal(getattr(target.network[1], name), getattr(online[1], name))
+
+
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [("compact", 0.3), ("resnet18", 0.3), ("timm/resnet50", 0.35), ("torchvision/resnet18", 1.0)],
+)
+def test_split_encoders_are_half_as_wide_where_the_backbone_can_be(name: str, share: float) -> None:
+    split = parse("YDbDr:0|12")
+    assert isinstance(split, ColourSplit)
+    encoder = encoders.create_split(name, split, size=32, mean=[0.5] * 3, std=[0.25] * 3).eval()
+    parts = encoder.backbone.parts
+    assert encoder(torch.zeros(2, 3, 32, 32)).shape == (2, encoder.dim)
+    assert sum(encoder.backbone.dims) == encoder.dim
+    first = [next(m for m in part.modules() if isinstance(m, nn.Conv2d)) for part in parts]
+    assert [convolution.in_channels for convolution in first] == [1, 2]
+    full = sum(p.numel() for p in encoders.build(name, channels=1, size=32)[0].parameters())
+    assert 0.2 < sum(p.numel() for p in parts[0].parameters()) / full <= share
+
+
+def test_split_channels_are_normalised_in_full_precision() -> None:
+    split = parse("Lab:2|01")
+    assert isinstance(split, ColourSplit)
+    images = torch.rand(4, 3, 8, 8, generator=torch_generator("images"))
+    values = to_unit(to_space(images, "Lab"), "Lab")[:, [2, 0, 1]]
+    module = encoders.SplitBackbone(
+        split, [nn.Flatten(), nn.Flatten()], (64, 128), mean=[0.1, 0.2, 0.3], std=[0.5, 2.0, 1.0]
+    )
+    mean, std = torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.5, 2.0, 1.0])
+    expected = ((values - mean[:, None, None]) / std[:, None, None]).flatten(1)
+    torch.testing.assert_close(encoders.split_channels(split, images), values)
+    torch.testing.assert_close(module(images), expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(module(images), expected)

@@ -15,6 +15,7 @@ from coview.objectives import (
     AlignmentUniformity,
     DecoupledNTXent,
     InfoNCE,
+    InstanceDiscrimination,
     NTXent,
     SpectralContrastive,
     SupCon,
@@ -77,6 +78,8 @@ SETTINGS = [
     (SpectralContrastive(negatives="all", normalization="ball", scale=1.0), WITHOUT_SCALING),
     (InfoNCE(memory=5, temperature=0.5), {}),
     (InfoNCE(memory=40, temperature=0.02), {}),
+    (InstanceDiscrimination(images=30, negatives=9, momentum=0.9), {}),
+    (InstanceDiscrimination(images=12, negatives=40, temperature=0.02, momentum=0.0), {}),
     (AlignmentUniformity(power=1.0, scale=3.0, uniformity_weight=0.3), {}),
     (AlignmentUniformity(alignment_weight=0.5, scale=30.0), {}),
     (FMICL(divergence="js", negative_weight=3.0), {}),
@@ -435,6 +438,83 @@ class TestMemory:
     def test_bad_input(self, call, named):
         with pytest.raises(ValueError, match=named):
             call(embeddings(4, 3)[0])
+
+
+class TestBank:
+    def test_fresh_bank_is_random_unit_rows(self):
+        first, second = (InstanceDiscrimination(images=50).init(8) for _ in range(2))
+        assert torch.equal(first.rows, second.rows)
+        torch.testing.assert_close(first.rows.norm(dim=1), torch.ones(50))
+        assert first.rows.mean(0).norm() < 0.35
+
+    def test_negatives_are_uniform_over_rows_and_drawn_anew(self):
+        objective = InstanceDiscrimination(images=20, negatives=20_000)
+        state = objective.init(3)
+        first = state.drawn.clone()
+        z = embeddings(4, 3)
+        for _ in range(2):
+            before = state.drawn.clone()
+            loss = objective(z, state, index=torch.arange(4))
+            objective.update(state, [loss.statistics], progress=0.5)
+            assert not torch.equal(before, state.drawn)
+        counts = torch.bincount(state.drawn, minlength=20)
+        assert ((counts - 1000).square() / 1000).sum() < 43.8  # chi-squared, 19 degrees, 0.1 %
+        assert (state.drawn == first).double().mean() < 0.1
+
+    def test_one_step_by_hand(self):
+        """The value of the bank before the step; rows move halfway, once, on the sphere."""
+        objective = InstanceDiscrimination(images=6, negatives=5, temperature=0.3)
+        state = objective.init(4).double()
+        z, index = embeddings(4, 4), torch.tensor([5, 0, 5, 2])
+        before = state.rows.clone()
+        loss = objective(z, state, index=index)
+        expected = [
+            info_nce(z[v], before[index], before[state.drawn], temperature=0.3) for v in range(2)
+        ]
+        torch.testing.assert_close(loss.total, sum(expected) / 2)
+        objective.update(state, [loss.statistics], progress=0.5)
+        rows = before.clone()
+        unit = torch.nn.functional.normalize(z, dim=-1).mean(0)
+        for image in (0, 2, 5):
+            seen = unit[index == image].mean(0)
+            rows[image] = torch.nn.functional.normalize(0.5 * before[image] + 0.5 * seen, dim=0)
+        torch.testing.assert_close(state.rows, rows)
+
+    def test_the_order_of_images_and_micro_batches_does_not_count(self):
+        objective = InstanceDiscrimination(images=6)
+        z, index = embeddings(5, 4), torch.tensor([5, 0, 5, 2, 5])
+        found = []
+        for parts in (([0, 1, 2, 3, 4],), ([4, 3], [2, 1, 0])):
+            state = objective.init(4).double()
+            statistics = [objective(z[:, p], state, index=index[p]).statistics for p in parts]
+            objective.update(state, statistics, progress=0.5)
+            found.append(state.rows)
+        torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
+
+    def test_one_view_is_enough(self):
+        objective = InstanceDiscrimination(images=6)
+        z, state = embeddings(5, 4)[:1], objective.init(4).double()
+        index = torch.arange(5)
+        expected = REFERENCES["instance_discrimination"](z, objective, state, index=index)
+        assert objective(z, state, index=index).total.item() == pytest.approx(expected)
+
+    @pytest.mark.parametrize(
+        ("call", "named"),
+        [
+            (lambda z, s: InstanceDiscrimination(images=6)(z, s, index=torch.arange(4) + 3), "in"),
+            (lambda z, s: InstanceDiscrimination(images=6)(z, s, index=torch.arange(4) - 1), "in"),
+            (lambda z, s: InstanceDiscrimination(images=6)(z, s), "missing"),
+            (lambda z, s: InstanceDiscrimination(images=7)(z, s, index=torch.arange(4)), "rows"),
+            (lambda *_: InstanceDiscrimination(negatives=0), "negatives"),
+            (lambda *_: InstanceDiscrimination(images=0), "images"),
+            (lambda *_: InstanceDiscrimination(momentum=1.1), "momentum"),
+        ],
+        ids=["beyond", "below", "missing", "other bank", "negatives", "images", "momentum"],
+    )
+    def test_bad_input(self, call, named):
+        state = InstanceDiscrimination(images=6).init(3)
+        with pytest.raises(ValueError, match=named):
+            call(embeddings(4, 3), state)
 
 
 class TestAlignmentUniformity:

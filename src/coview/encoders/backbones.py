@@ -83,7 +83,7 @@ def _from_timm(name: str, channels: int, size: int) -> nn.Module:
         module = timm.create_model(name, num_classes=0, in_chans=channels, img_size=size)
     except TypeError:  # convolutional models take any size and no such argument
         module = timm.create_model(name, num_classes=0, in_chans=channels)
-    return _small_stem(module, channels, size)
+    return with_small_stem(module, channels, size)
 
 
 def _from_torchvision(name: str, channels: int, size: int) -> nn.Module:
@@ -94,7 +94,7 @@ def _from_torchvision(name: str, channels: int, size: int) -> nn.Module:
             setattr(module, head, nn.Identity())
     if channels != 3:
         _replace_first_convolution(module, channels)
-    return _small_stem(module, channels, size)
+    return with_small_stem(module, channels, size)
 
 
 def _replace_first_convolution(module: nn.Module, channels: int) -> None:
@@ -113,7 +113,7 @@ def _replace_first_convolution(module: nn.Module, channels: int) -> None:
             return
 
 
-def _small_stem(module: nn.Module, channels: int, size: int) -> nn.Module:
+def with_small_stem(module: nn.Module, channels: int, size: int) -> nn.Module:
     """Give a ResNet the stem for small images: 3x3, stride 1, no pooling (SimCLR, appendix B.9)."""
     is_resnet = type(module).__name__ == "ResNet" and hasattr(module, "maxpool")
     if is_resnet and size < SMALL and isinstance(module.conv1, nn.Conv2d):

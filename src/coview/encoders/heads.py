@@ -1,4 +1,4 @@
-"""The projector, the predictor, and the target that follows the online network."""
+"""The projector, the predictor, the jigsaw's head, and the target that follows the online one."""
 
 import copy
 import math
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 
 class Projector(nn.Sequential):
@@ -52,25 +53,61 @@ def predictor(kind: Literal["mlp", "bottleneck", "linear"], dim: int, hidden: in
     return Projector(dim, widths[kind])
 
 
+class JigsawHead(nn.Module):
+    """Representations of the patches of a puzzle to one embedding of the image.
+
+    A projector for each patch, the results side by side in the puzzle's order, one linear map.
+
+    Args:
+        dim: Dimension of the representation of a patch.
+        widths: Output width of each layer of the patches' projector; the last is the embedding's.
+        cells: Patches of a puzzle.
+        norm: Batch norm after the hidden layers.
+
+    References:
+        misra2020pirl, section 3; PyContrast at 81b619b, networks/.
+    """
+
+    def __init__(self, dim: int, widths: Sequence[int], *, cells: int, norm: bool = True) -> None:
+        super().__init__()
+        self.cells = cells
+        self.patch = Projector(dim, widths, norm=norm)
+        self.whole = nn.Linear(cells * self.patch.dim, self.patch.dim)
+
+    def forward(self, h: Float[Tensor, "patches dim_h"]) -> Float[Tensor, "batch dim_z"]:
+        """Return an embedding for each image; the patches of an image follow each other."""
+        embedding: Tensor = self.whole(self.patch(h).reshape(-1, self.whole.in_features))
+        return embedding
+
+
 class Target(nn.Module):
     """A copy of the online network that follows it by an exponential moving average.
-
-    The decay rises from `decay` to 1 along half a cosine (BYOL, arXiv 2006.07733, section 3.2).
 
     Args:
         online: The network to follow; its present state is copied.
         decay: Decay at the first step, in [0, 1].
+        schedule: "cosine": the decay rises to 1 along half a cosine (BYOL, arXiv 2006.07733,
+            section 3.2); "constant": it stays (MoCo, arXiv 1911.05722).
     """
 
-    def __init__(self, online: nn.Module, *, decay: float = 0.99) -> None:
+    def __init__(
+        self,
+        online: nn.Module,
+        *,
+        decay: float = 0.99,
+        schedule: Literal["cosine", "constant"] = "cosine",
+    ) -> None:
         super().__init__()
         if not 0 <= decay <= 1:
             raise ValueError(f"target decay must be in [0, 1], got {decay}")
         self.network = copy.deepcopy(online).requires_grad_(False)
         self.decay = decay
+        self.schedule = schedule
 
     def decay_at(self, progress: float) -> float:
         """Return the decay at a fraction in [0, 1] of the training."""
+        if self.schedule == "constant":
+            return self.decay
         return 1 - (1 - self.decay) * (1 + math.cos(math.pi * progress)) / 2
 
     @torch.no_grad()

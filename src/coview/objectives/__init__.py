@@ -53,8 +53,17 @@ from coview.objectives.criteria import (
     sample_contrastive_criterion,
 )
 from coview.objectives.f_micl import FMICL, FMICLTerms, f_micl, f_micl_terms
+from coview.objectives.inputs import (
+    check_count,
+    check_positive,
+    check_range,
+    check_two_views,
+    check_views,
+    full_precision,
+    total_images,
+)
 from coview.objectives.interpolation import INTERPOLATIONS, Interpolation
-from coview.objectives.memory import InfoNCE, info_nce
+from coview.objectives.memory import Crosswise, InfoNCE, InstanceDiscrimination, info_nce
 from coview.objectives.minc import MINC, MINCTerms, minc, minc_terms
 from coview.objectives.prediction import (
     BYOL,
@@ -65,6 +74,7 @@ from coview.objectives.prediction import (
     linear_byol,
     simsiam,
 )
+from coview.objectives.rows import unit_rows
 from coview.objectives.sigreg import (
     SIGReg,
     SIGRegTerms,
@@ -111,10 +121,12 @@ __all__ = [
     "CodingRateTerms",
     "Constant",
     "Cost",
+    "Crosswise",
     "DecoupledNTXent",
     "FMICLTerms",
     "Family",
     "InfoNCE",
+    "InstanceDiscrimination",
     "Interpolation",
     "Invariance",
     "KnownPoint",
@@ -148,6 +160,11 @@ __all__ = [
     "barlow_twins_terms",
     "buffer_of",
     "byol",
+    "check_count",
+    "check_positive",
+    "check_range",
+    "check_two_views",
+    "check_views",
     "coding_rate",
     "coding_rate_terms",
     "decoupled_nt_xent",
@@ -157,6 +174,7 @@ __all__ = [
     "duality_gap",
     "f_micl",
     "f_micl_terms",
+    "full_precision",
     "get",
     "index",
     "info_nce",
@@ -177,7 +195,9 @@ __all__ = [
     "spectral_terms",
     "supervised_contrastive",
     "supervised_contrastive_terms",
+    "total_images",
     "uniformity",
+    "unit_rows",
     "vicreg",
     "vicreg_ctr",
     "vicreg_ctr_terms",

@@ -1,7 +1,8 @@
-"""InfoNCE against a memory of earlier keys: MoCo, InstDis, PIRL."""
+"""InfoNCE against a memory of earlier keys: MoCo, InstDis, PIRL, CMC."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import permutations
 from typing import ClassVar
 
 import torch
@@ -12,6 +13,7 @@ from coview.objectives.contract import Loss, Needs, Statistics, Targets, buffer_
 from coview.objectives.inputs import (
     check_count,
     check_positive,
+    check_range,
     check_views,
     full_precision,
     widen,
@@ -138,7 +140,43 @@ class InfoNCE:
         ranks: Ranks | None = None,
     ) -> Loss:
         """Return the loss of `z` against `target` and the queue; see `Objective`."""
+        total = self.compare(z, state, target=target, ranks=ranks)
+        return Loss.of(total, {"cross_entropy": total}, self.remembered(z, target, index, ranks))
+
+    def compare(
+        self,
+        z: Embeddings,
+        state: nn.Module,
+        *,
+        target: Targets | None = None,
+        index: Indices | None = None,
+        ranks: Ranks | None = None,
+    ) -> Scalar:
+        """Return the value of `z` against `target` and the queue."""
         check_views(z)
+        target = self._checked(z, target)
+        pairs = [(v, w) for v in range(len(z)) for w in range(len(target)) if v != w]
+        target = target.detach()
+        return info_nce(
+            torch.cat([z[v] for v, _ in pairs]),
+            torch.cat([target[w] for _, w in pairs]),
+            buffer_of(state, "keys", self.memory, z.shape[-1]),
+            temperature=self.temperature,
+            ranks=ranks,
+        )
+
+    def remembered(
+        self, z: Embeddings, target: Targets | None, index: Indices | None, ranks: Ranks | None
+    ) -> Statistics:
+        """Return the keys of all ranks that `update` puts into the queue."""
+        ranks, target = ranks or Ranks.current(), self._checked(z, target).detach()
+        counts = [len(target) * count for count in ranks.counts(z[0])]
+        keys = ranks.gather(
+            unit_rows(widen(target, "target")).transpose(0, 1).flatten(0, 1), counts
+        )
+        return {"keys": keys}
+
+    def _checked(self, z: Embeddings, target: Targets | None) -> Targets:
         if target is None:
             raise ValueError("target is missing: the keys of the averaged network")
         if target.shape[1:] != z.shape[1:] or not 0 < len(target) <= len(z):
@@ -146,21 +184,7 @@ class InfoNCE:
                 f"target must be views of shape {tuple(z.shape[1:])}, at most {len(z)}; "
                 f"got {tuple(target.shape)}"
             )
-        ranks = ranks or Ranks.current()
-        pairs = [(v, w) for v in range(len(z)) for w in range(len(target)) if v != w]
-        target = target.detach()
-        total = info_nce(
-            torch.cat([z[v] for v, _ in pairs]),
-            torch.cat([target[w] for _, w in pairs]),
-            buffer_of(state, "keys", self.memory, z.shape[-1]),
-            temperature=self.temperature,
-            ranks=ranks,
-        )
-        counts = [len(target) * count for count in ranks.counts(z[0])]
-        keys = ranks.gather(
-            unit_rows(widen(target, "target")).transpose(0, 1).flatten(0, 1), counts
-        )
-        return Loss.of(total, {"cross_entropy": total}, {"keys": keys})
+        return target
 
     def update(
         self, state: nn.Module, statistics: Sequence[Statistics], *, progress: float
@@ -171,3 +195,226 @@ class InfoNCE:
         places = (position + torch.arange(len(keys), device=queue.device)) % len(queue)
         queue[places] = keys.to(queue)
         position.copy_((position + len(keys)) % len(queue))
+
+
+class Bank(nn.Module):
+    """A unit row for each image, random at first, and which rows are the negatives of a step."""
+
+    rows: Tensor
+    drawn: Tensor
+    step: Tensor
+
+    def __init__(self, images: int, dim: int, negatives: int) -> None:
+        super().__init__()
+        generator = torch_generator("bank", images, dim)
+        rows = unit_rows(torch.randn(images, dim, generator=generator))
+        self.register_buffer("rows", rows)
+        self.register_buffer("drawn", drawn_rows(images, negatives, 0))
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+
+
+def drawn_rows(images: int, negatives: int, step: int) -> Indices:
+    """Return the rows that are the negatives of a step: uniform, with replacement.
+
+    The official code's alias method draws from the same distribution: its weights are all 1.
+    """
+    return torch.randint(images, (negatives,), generator=torch_generator("negatives", step))
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceDiscrimination:
+    """InstDis's objective: each image's positive is its own row of a bank; see `info_nce`.
+
+    Every view is an anchor. The bank holds a unit row for each image of the source, its past
+    embeddings; the negatives are rows drawn anew for each step, an image's own not left out. After
+    a step the row of each image becomes m · row + (1 − m) · embedding, on the sphere again; an
+    image that was seen more than once in the step moves once, towards the mean.
+
+    Attributes:
+        temperature: τ.
+        negatives: Rows drawn for a step.
+        images: Images of the source; training fills it in.
+        momentum: m, in [0, 1].
+    """
+
+    needs: ClassVar[Needs] = Needs(source_index=True, images=True, min_views=1, max_views=None)
+
+    temperature: float = 0.07
+    negatives: int = 4096
+    images: int = 1024
+    momentum: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_positive("temperature", self.temperature)
+        check_count("negatives", self.negatives, 1)
+        check_count("images", self.images, 1)
+        check_range("momentum", self.momentum, 0.0, 1.0)
+
+    def init(self, dim: int) -> Bank:
+        """Return a bank of random unit rows of width `dim`."""
+        return Bank(self.images, dim, self.negatives)
+
+    def __call__(
+        self,
+        z: Embeddings,
+        state: nn.Module,
+        *,
+        target: Targets | None = None,
+        labels: Indices | None = None,
+        index: Indices | None = None,
+        ranks: Ranks | None = None,
+    ) -> Loss:
+        """Return the loss of `z` against the bank; see `Objective`."""
+        total = self.compare(z, state, index=index, ranks=ranks)
+        return Loss.of(total, {"cross_entropy": total}, self.remembered(z, target, index, ranks))
+
+    def compare(
+        self,
+        z: Embeddings,
+        state: nn.Module,
+        *,
+        target: Targets | None = None,
+        index: Indices | None = None,
+        ranks: Ranks | None = None,
+    ) -> Scalar:
+        """Return the value of `z` against the bank."""
+        index = self._checked(z, index)
+        bank = buffer_of(state, "rows", self.images, z.shape[-1])
+        return info_nce(
+            z.flatten(0, 1),
+            bank[index].repeat(len(z), 1),
+            bank[buffer_of(state, "drawn", self.negatives)],
+            temperature=self.temperature,
+            ranks=ranks,
+        )
+
+    def remembered(
+        self, z: Embeddings, target: Targets | None, index: Indices | None, ranks: Ranks | None
+    ) -> Statistics:
+        """Return the embeddings of all ranks, the mean over views, and whose they are."""
+        ranks, index = ranks or Ranks.current(), self._checked(z, index)
+        counts = ranks.counts(index)
+        rows = unit_rows(widen(z.detach())).mean(0)
+        return {"rows": ranks.gather(rows, counts), "index": ranks.gather(index, counts)}
+
+    def _checked(self, z: Embeddings, index: Indices | None) -> Indices:
+        if z.ndim != 3 or len(z) < 1:
+            raise ValueError(
+                f"z must be [view batch dim] with at least 1 view; got shape {tuple(z.shape)}"
+            )
+        if index is None:
+            raise ValueError("index is missing: the position of each image in the source")
+        if index.shape != z.shape[1:2]:
+            raise ValueError(
+                f"index must have an entry for each of {z.shape[1]} images; "
+                f"got shape {tuple(index.shape)}"
+            )
+        if not torch.compiler.is_compiling() and len(index):
+            low, high = (int(bound) for bound in torch.aminmax(index))
+            if low < 0 or high >= self.images:
+                raise ValueError(
+                    f"index must be in [0, {self.images - 1}], the rows of the bank; "
+                    f"got {low} to {high}"
+                )
+        return index
+
+    def update(
+        self, state: nn.Module, statistics: Sequence[Statistics], *, progress: float
+    ) -> None:
+        """Move the rows of the images that a step has seen, and draw the next negatives."""
+        bank, step = state.get_buffer("rows"), state.get_buffer("step")
+        rows = torch.cat([batch["rows"] for batch in statistics]).to(bank)
+        index = torch.cat([batch["index"] for batch in statistics])
+        seen = torch.unique(index)
+        same = (seen[:, None] == index).to(bank)  # a product adds up in one order on any device
+        mean = same @ rows / same.sum(1, keepdim=True)
+        bank[seen] = unit_rows(self.momentum * bank[seen] + (1 - self.momentum) * mean)
+        step += 1
+        drawn = state.get_buffer("drawn")
+        drawn.copy_(drawn_rows(self.images, self.negatives, int(step)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crosswise:
+    """CMC's objective: embeddings of two encoders, each against the memory of the other.
+
+    The embeddings of the parts of an image stand side by side in `z` and in `target`. Each part has
+    a memory of its own; the value is the sum over ordered pairs of different parts, as in the
+    official code.
+
+    Attributes:
+        objective: What is asked of a pair of parts.
+        parts: How many embeddings stand side by side.
+
+    Raises:
+        ValueError: If there are fewer than two parts.
+
+    References:
+        tian2020cmc; official code, train_CMC.py; PyContrast at 81b619b, memory/.
+    """
+
+    objective: InfoNCE | InstanceDiscrimination
+    parts: int = 2
+
+    def __post_init__(self) -> None:
+        check_count("parts", self.parts, 2)
+
+    @property
+    def needs(self) -> Needs:
+        """What `objective` needs."""
+        return replace(self.objective.needs, images=False)
+
+    def init(self, dim: int) -> nn.ModuleList:
+        """Return a memory for each part of embeddings that are `dim` wide together.
+
+        Raises:
+            ValueError: If the parts are not equally wide.
+        """
+        if dim % self.parts:
+            raise ValueError(f"embeddings of width {dim} are not {self.parts} equal parts")
+        return nn.ModuleList(self.objective.init(dim // self.parts) for _ in range(self.parts))
+
+    def __call__(
+        self,
+        z: Embeddings,
+        state: nn.Module,
+        *,
+        target: Targets | None = None,
+        labels: Indices | None = None,
+        index: Indices | None = None,
+        ranks: Ranks | None = None,
+    ) -> Loss:
+        """Return the loss of `z`; see `Objective`."""
+        memories = list(state.children())
+        anchors = z.chunk(self.parts, -1)
+        keys = (None,) * self.parts if target is None else target.chunk(self.parts, -1)
+        values = {
+            f"{a} against {b}": self.objective.compare(
+                anchors[a], memories[b], target=keys[b], index=index, ranks=ranks
+            )
+            for a, b in permutations(range(self.parts), 2)
+        }
+        statistics = {
+            f"{part} {name}": value
+            for part in range(self.parts)
+            for name, value in self.objective.remembered(
+                anchors[part], keys[part], index, ranks
+            ).items()
+        }
+        total = torch.stack(list(values.values())).sum()
+        return Loss.of(total, values, statistics)
+
+    def update(
+        self, state: nn.Module, statistics: Sequence[Statistics], *, progress: float
+    ) -> None:
+        """Update each part's memory from that part's statistics."""
+        for part, memory in enumerate(state.children()):
+            own = [
+                {
+                    name.removeprefix(f"{part} "): value
+                    for name, value in batch.items()
+                    if name.startswith(f"{part} ")
+                }
+                for batch in statistics
+            ]
+            self.objective.update(memory, own, progress=progress)

@@ -2,7 +2,8 @@
 
 import copy
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -13,15 +14,26 @@ from torch import nn
 
 from coview import encoders, objectives, views
 from coview.data import Dataset, effective_batch_size
-from coview.encoders import Encoder, Projector, Target, synchronize_batch_norm
-from coview.objectives import Objective
+from coview.encoders import (
+    Encoder,
+    JigsawHead,
+    Projector,
+    SplitBackbone,
+    SplitProjector,
+    Target,
+    synchronize_batch_norm,
+)
+from coview.objectives import Crosswise, InfoNCE, InstanceDiscrimination, Objective
 from coview.training.devices import gains_from_channels_last
 from coview.training.learner import Learner, PretrainingStep
 from coview.training.loop import State
 from coview.training.optimizers import build_optimizer, peak_learning_rate
 from coview.training.randomness import isolated
 from coview.training.settings import Pretraining, parse
-from coview.views import Policy, ViewMaker
+from coview.typing import Images
+from coview.views import Jigsaw, Policy, ViewMaker
+from coview.views.splits import ColourSplit
+from coview.views.splits import parse as parse_split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,16 +93,51 @@ def name_of_encoder(wanted: str | nn.Module) -> str:
 
 
 def find_policy(wanted: str | ViewMaker) -> ViewMaker:
-    """Return a policy by name, or the one given."""
-    return views.get(wanted) if isinstance(wanted, str) else wanted
+    """Return a policy by name or file, as in `small:flip=0`, or the one given."""
+    if not isinstance(wanted, str):
+        return wanted
+    if wanted.endswith((".json", ".toml")):
+        return views.get(wanted)
+    name, parameters = parse(wanted)
+    return views.get(name, **parameters)
 
 
-def channel_statistics(dataset: Dataset, *, most: int = 2000) -> tuple[list[float], list[float]]:
-    """Return mean and standard deviation of each channel in [0, 1], over at most `most` images."""
+def find_split(wanted: str, objective: Objective, encoder: str | nn.Module) -> ColourSplit:
+    """Return the split of an image's channels over several encoders.
+
+    Raises:
+        ValueError: If it is not one of colours, or objective or encoder do not go with it.
+    """
+    split = parse_split(wanted)
+    if not isinstance(split, ColourSplit):
+        raise ValueError(f"split {wanted!r} is not one of colours, as in 'YDbDr:0|12'")
+    if not isinstance(objective, InfoNCE | InstanceDiscrimination):
+        raise ValueError(
+            f"split needs an objective with a memory, info_nce or instance_discrimination, not "
+            f"{type(objective).__name__}"
+        )
+    if not isinstance(encoder, str):
+        raise ValueError(
+            f"split builds an encoder for each part: give encoder by name, not a "
+            f"{type(encoder).__name__}"
+        )
+    return split
+
+
+def channel_statistics(
+    dataset: Dataset, *, most: int = 2000, convert: Callable[[Images], Images] = lambda x: x
+) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation of each channel in [0, 1], over at most `most` images.
+
+    Args:
+        dataset: The images.
+        most: How many to look at.
+        convert: What is done to images in [0, 1] first; keeps the number of channels.
+    """
     rows = np.linspace(0, len(dataset) - 1, min(most, len(dataset))).astype(np.int64)
     moments = torch.zeros(2, dataset.channels, dtype=torch.float64)
     for chunk in np.array_split(rows, -(-len(rows) // 256)):
-        x = dataset.fetch(chunk).cpu().double() / 255
+        x = convert(dataset.fetch(chunk).cpu().double() / 255)
         moments += torch.stack([x.mean((2, 3)).sum(0), (x**2).mean((2, 3)).sum(0)]) / len(rows)
     mean, square = moments
     return mean.tolist(), (square - mean**2).clamp(min=0).sqrt().tolist()
@@ -99,17 +146,50 @@ def channel_statistics(dataset: Dataset, *, most: int = 2000) -> tuple[list[floa
 def build_encoder(settings: Pretraining, dataset: Dataset) -> Encoder:
     """Build the encoder that the settings ask for, with its starting weights if there are any."""
     with isolated(settings.seed, "encoder"):
-        mean, std = channel_statistics(dataset)
-        encoder = encoders.create(
-            copy.deepcopy(settings.encoder),
-            channels=dataset.channels,
-            size=dataset.size,
-            mean=mean,
-            std=std,
-        )
+        encoder = _build_encoder(settings, dataset)
     if settings.weights is not None:
         encoders.load_weights(encoder, settings.weights)
     return encoder
+
+
+def _build_encoder(settings: Pretraining, dataset: Dataset) -> Encoder:
+    if settings.split is not None:
+        split = find_split(settings.split, find_objective(settings.objective), settings.encoder)
+        split.channels(dataset.channels)
+        mean, std = channel_statistics(dataset, convert=lambda x: encoders.split_channels(split, x))
+        return encoders.create_split(settings.encoder, split, size=dataset.size, mean=mean, std=std)
+    mean, std = channel_statistics(dataset)
+    return encoders.create(
+        copy.deepcopy(settings.encoder),
+        channels=dataset.channels,
+        size=dataset.size,
+        mean=mean,
+        std=std,
+    )
+
+
+def build_objective(settings: Pretraining, dataset: Dataset) -> Objective:
+    """Return the objective, told how many images there are and how many encoders.
+
+    Raises:
+        ValueError: If it does not go with the other settings.
+    """
+    objective = find_objective(settings.objective)
+    if objective.needs.images:
+        objective = replace(objective, images=len(dataset))  # type: ignore[type-var]
+    if settings.split is not None:
+        split = find_split(settings.split, objective, settings.encoder)
+        split.channels(dataset.channels)
+        objective = Crosswise(objective=objective, parts=split.parts)  # type: ignore[arg-type]
+    needs = objective.needs
+    if settings.jigsaw and settings.split is not None:
+        raise ValueError("jigsaw and split do not go together so far; give one of them")
+    if settings.jigsaw and needs.target not in ("online", "average") and not needs.images:
+        raise ValueError(
+            f"jigsaw needs an objective with targets or a memory, as info_nce; "
+            f"{type(objective).__name__} has none"
+        )
+    return objective
 
 
 def build_job(fabric: Fabric, settings: Pretraining, dataset: Dataset, *, steps: int) -> Job:
@@ -121,7 +201,7 @@ def build_job(fabric: Fabric, settings: Pretraining, dataset: Dataset, *, steps:
         dataset: The images to train on.
         steps: Steps of the run.
     """
-    policy, objective = find_policy(settings.views), find_objective(settings.objective)
+    policy, objective = find_policy(settings.views), build_objective(settings, dataset)
     check_views(policy, objective)
     check_labels(dataset, objective)
     batch_size = effective_batch_size(settings.batch_size, len(dataset))
@@ -131,7 +211,7 @@ def build_job(fabric: Fabric, settings: Pretraining, dataset: Dataset, *, steps:
             f"embeddings for {type(objective).__name__}; see projector"
         )
     learner = _build_learner(settings, dataset, objective)
-    if fabric.world_size > 1:
+    if fabric.world_size > 1 and settings.batch_norm == "synchronized":
         synchronize_batch_norm(learner)
     if gains_from_channels_last(fabric.device):
         learner.encoder.to(memory_format=torch.channels_last)
@@ -142,9 +222,9 @@ def build_job(fabric: Fabric, settings: Pretraining, dataset: Dataset, *, steps:
         learner, settings.optimizer, learning_rate=rate, weight_decay=settings.weight_decay
     )
     wrapped, wrapped_optimizer = fabric.setup(learner, optimizer)
-    target = None
-    if objective.needs.target == "average":
-        target = Target(learner.trunk, decay=settings.target_decay).to(fabric.device)
+    target = _build_target(settings, learner, objective)
+    if target is not None:
+        target.to(fabric.device)
     objective_state = objective.init(learner.embedding_dim).to(fabric.device)
     parts: dict[str, Any] = {
         "learner": learner,
@@ -162,7 +242,10 @@ def build_job(fabric: Fabric, settings: Pretraining, dataset: Dataset, *, steps:
         objective=objective,
         objective_state=objective_state,
         target=target,
+        shuffled=settings.batch_norm == "shuffled",
         policy=policy,
+        jigsaw=Jigsaw(grid=settings.jigsaw_grid) if settings.jigsaw else None,
+        jigsaw_weight=settings.jigsaw,
         dataset=dataset,
         state=state,
         size=dataset.size,
@@ -187,16 +270,51 @@ def build_job(fabric: Fabric, settings: Pretraining, dataset: Dataset, *, steps:
 
 def _build_learner(settings: Pretraining, dataset: Dataset, objective: Objective) -> Learner:
     encoder = build_encoder(settings, dataset)
+    widths = [width or encoder.dim for width in settings.projector]
+    norm = settings.projector_norm
+    projector: Projector | SplitProjector
     with isolated(settings.seed, "projector"):
-        projector = Projector(encoder.dim, settings.projector, norm=settings.projector_norm)
+        if isinstance(encoder.backbone, SplitBackbone):
+            projector = SplitProjector(encoder.backbone.dims, settings.projector, norm=norm)
+        else:
+            projector = Projector(encoder.dim, widths, norm=norm)
     predictor = None
     if objective.needs.predictor is not None:
         with isolated(settings.seed, "predictor"):
             predictor = encoders.predictor(
-                objective.needs.predictor, projector.dim, hidden=settings.projector[0]
+                objective.needs.predictor, projector.dim, hidden=widths[0]
             )
+    head = None
+    if settings.jigsaw:
+        with isolated(settings.seed, "jigsaw"):
+            head = _build_jigsaw(encoder, widths, settings, size=dataset.size)
     per_view = settings.statistics == "per-view"
-    return Learner(encoder, projector, predictor, per_view=per_view).train()
+    return Learner(encoder, projector, predictor, jigsaw=head, per_view=per_view).train()
+
+
+def _build_target(settings: Pretraining, learner: Learner, objective: Objective) -> Target | None:
+    """Return the network that follows the learner, or keeps what it was before each step."""
+    if objective.needs.target == "average":
+        return Target(learner.trunk, decay=settings.target_decay, schedule=settings.target_schedule)
+    if objective.needs.target == "previous":
+        return Target(learner.trunk, decay=0.0, schedule="constant")
+    return None
+
+
+def _build_jigsaw(
+    encoder: Encoder, widths: Sequence[int], settings: Pretraining, *, size: int
+) -> JigsawHead:
+    """Build the head of the jigsaw, if the backbone can take its patches."""
+    jigsaw = Jigsaw(grid=settings.jigsaw_grid)
+    side = jigsaw.patch(size)
+    try:
+        encoders.build(encoder.backbone, channels=encoder.channels, size=side)
+    except ValueError as error:
+        raise ValueError(
+            f"jigsaw: its patches of {side} pixels are not for this encoder ({error}); try another "
+            "encoder or a larger size"
+        ) from error
+    return JigsawHead(encoder.dim, widths, cells=jigsaw.cells, norm=settings.projector_norm)
 
 
 def check_views(policy: ViewMaker, objective: Objective) -> None:

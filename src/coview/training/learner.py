@@ -1,21 +1,25 @@
 """The networks of a run and one step of pretraining."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from coview.data import Batch, Dataset
-from coview.encoders import Encoder, Projector, Target
-from coview.objectives import Objective
+from coview.encoders import Encoder, JigsawHead, Projector, SplitProjector, Target
+from coview.objectives import Loss, Objective
 from coview.ranks import Ranks, apart
 from coview.training.loop import Seen, State, to_float
 from coview.training.schedules import warmup_cosine
+from coview.training.shuffling import shuffled
 from coview.typing import Embeddings, Views
-from coview.views import ViewMaker, of_one_shape
+from coview.views import Jigsaw, ViewMaker, of_one_shape
+from coview.views.jigsaw import Patches
 
 
 class NonFinite(RuntimeError):
@@ -23,11 +27,15 @@ class NonFinite(RuntimeError):
 
 
 class Learned(NamedTuple):
-    """What the networks make of views; predictions are the embeddings if there is no predictor."""
+    """What the networks make of views; predictions are the embeddings if there is no predictor.
+
+    Puzzles are those of the jigsaw, predicted where there is a predictor.
+    """
 
     representations: Float[Tensor, "view batch dim_h"]
     embeddings: Embeddings
     predictions: Embeddings
+    puzzles: Float[Tensor, "1 batch dim"] | None = None
 
 
 class Learner(nn.Module):
@@ -37,32 +45,36 @@ class Learner(nn.Module):
         encoder: Images to representations.
         projector: Representations to embeddings.
         predictor: Embeddings to predictions; None for none.
+        jigsaw: Representations of a puzzle's patches to an embedding; None for none.
         per_view: Run the views one after the other, so that batch norm sees them apart.
     """
 
     def __init__(
         self,
         encoder: Encoder,
-        projector: Projector,
+        projector: Projector | SplitProjector,
         predictor: nn.Module | None = None,
         *,
+        jigsaw: JigsawHead | None = None,
         per_view: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.projector = projector
         self.predictor = predictor
+        self.jigsaw = jigsaw
         self.per_view = per_view
         self.embedding_dim = projector.dim
 
     @property
     def trunk(self) -> "Learner":
-        """The same networks without the predictor: what a target follows."""
+        """Encoder and projector alone: what a target follows."""
         return Learner(self.encoder, self.projector, per_view=self.per_view)
 
-    def forward(self, views: Views) -> Learned:
-        """Return the representations, embeddings and predictions of each view."""
+    def forward(self, views: Views, patches: Patches | None = None) -> Learned:
+        """Return the representations, embeddings and predictions of each view, and of puzzles."""
         count = len(views)
+        puzzles = None if patches is None else self._solve(patches)
         chunks = list(views) if self.per_view else [views.flatten(0, 1)]
         representations = [self.encoder(chunk) for chunk in chunks]
         embeddings = [self.projector(h) for h in representations]
@@ -70,7 +82,34 @@ class Learner(nn.Module):
         if self.predictor is not None:
             predictions = [self.predictor(z) for z in embeddings]
         parts = (torch.cat(part) for part in (representations, embeddings, predictions))
-        return Learned(*(part.reshape(count, -1, part.shape[-1]) for part in parts))
+        h, z, p = (part.reshape(count, -1, part.shape[-1]) for part in parts)
+        return Learned(h, z, p, puzzles)
+
+    def _solve(self, patches: Patches) -> Float[Tensor, "1 batch dim"]:
+        """Return an embedding or prediction of each puzzle.
+
+        Patches keep their size. They leave batch norm's running statistics alone: the encoder is
+        used on whole images.
+        """
+        if self.jigsaw is None:
+            raise ValueError("there is no head for patches; give the learner a jigsaw")
+        normal = (patches.flatten(0, 1) - self.encoder.mean) / self.encoder.std
+        with _tracking_nothing(self.encoder):
+            z: Tensor = self.jigsaw(self.encoder.backbone(normal))
+        return (z if self.predictor is None else self.predictor(z))[None]
+
+
+@contextmanager
+def _tracking_nothing(module: nn.Module) -> Iterator[None]:
+    norms = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    try:
+        for norm in norms:
+            norm.momentum = 0.0
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
 
 class PretrainingStep:
@@ -84,7 +123,10 @@ class PretrainingStep:
         objective: What to minimise.
         objective_state: What it remembers.
         target: Network that follows the learner, if the objective needs one.
+        shuffled: Compute the target's embeddings on processes drawn at random.
         policy: How views are made.
+        jigsaw: How puzzles are made; None for none.
+        jigsaw_weight: Of the puzzles in the loss, β in [0, 1].
         dataset: The images, for their number and names.
         state: Where the run is.
         size: Width of the views in pixels.
@@ -105,7 +147,10 @@ class PretrainingStep:
         objective: Objective,
         objective_state: nn.Module,
         target: Target | None,
+        shuffled: bool,
         policy: ViewMaker,
+        jigsaw: Jigsaw | None,
+        jigsaw_weight: float,
         dataset: Dataset,
         state: State,
         size: int,
@@ -122,7 +167,10 @@ class PretrainingStep:
         self.objective = objective
         self.objective_state = objective_state
         self.target = target
+        self.shuffled = shuffled
         self.policy = policy
+        self.jigsaw = jigsaw
+        self.jigsaw_weight = jigsaw_weight
         self.dataset = dataset
         self.state = state
         self.size = size
@@ -142,21 +190,9 @@ class PretrainingStep:
         rate = self.learning_rate * warmup_cosine(self.state.step, self.steps, warmup=self.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        made = self.policy(
-            batch.images,
-            index=batch.index.cpu().numpy(),
-            seed=self.seed,
-            epoch=batch.epoch,
-            size=self.size,
-        )
-        views = of_one_shape(made, self.policy.name)
-        learned = self.wrapped(views)
-        loss = self.objective(
-            learned.predictions,
-            self.objective_state,
-            **self._given(batch, views, learned),
-            ranks=self.ranks,
-        )
+        views, patches = self._seen(batch)
+        learned = self.wrapped(views) if patches is None else self.wrapped(views, patches)
+        loss = self._loss(learned, self._given(batch, views, learned))
         if not torch.isfinite(loss.total):
             raise NonFinite(self._explain(batch, views, "loss"))
         self.optimizer.zero_grad()
@@ -166,10 +202,13 @@ class PretrainingStep:
         )
         if not torch.isfinite(norm):
             raise NonFinite(self._explain(batch, views, "gradient"))
-        self.optimizer.step()
         progress = (self.state.step + 1) / self.steps
+        previous = self.objective.needs.target == "previous"
+        if self.target is not None and previous:
+            self.target.update(self.learner.trunk, progress=progress)
+        self.optimizer.step()
         self.objective.update(self.objective_state, [loss.statistics], progress=progress)
-        if self.target is not None:
+        if self.target is not None and not previous:
             self.target.update(self.learner.trunk, progress=progress)
         images = sum(self.ranks.counts(batch.index))
         return Seen(
@@ -181,12 +220,36 @@ class PretrainingStep:
             representations=self.ranks.gather(learned.representations[0].detach().contiguous()),
         )
 
+    def _seen(self, batch: Batch) -> tuple[Views, Patches | None]:
+        """Return the views of a batch, and its puzzles if there is a jigsaw."""
+        images: Any = batch.images  # one by one where they are whole, for makers that take them
+        index = batch.index.cpu().numpy()
+        when = {"seed": self.seed, "epoch": batch.epoch, "size": self.size}
+        made = self.policy(images, index=index, **when)
+        views = of_one_shape(made, self.policy.name)
+        if self.jigsaw is None:
+            return views, None
+        return views, self.jigsaw(images, index=index, **when).patches
+
+    def _loss(self, learned: Learned, given: Mapping[str, Tensor]) -> Loss:
+        """Return (1 − β) the views' loss + β that of the puzzles with the same positives."""
+
+        def of(anchors: Embeddings) -> Loss:
+            return self.objective(anchors, self.objective_state, **given, ranks=self.ranks)
+
+        loss = of(learned.predictions)
+        if learned.puzzles is None:
+            return loss
+        puzzles = of(learned.puzzles.expand(len(learned.predictions), -1, -1)).total
+        total = (1 - self.jigsaw_weight) * loss.total + self.jigsaw_weight * puzzles
+        return Loss.of(total, {**loss.terms, "jigsaw": puzzles}, loss.statistics)
+
     def _given(self, batch: Batch, views: Views, learned: Learned) -> dict[str, Tensor]:
         """Return what the objective needs besides embeddings, by name."""
         needs, given = self.objective.needs, {}
         if self.target is not None:
             with torch.no_grad(), self.fabric.autocast():
-                given["target"] = self.target.network(views).embeddings
+                given["target"] = self._targets(self.target.network, views)
         elif needs.target is not None:
             given["target"] = learned.embeddings.detach()
         if needs.labels and batch.labels is not None:
@@ -194,6 +257,15 @@ class PretrainingStep:
         if needs.source_index:
             given["index"] = batch.index
         return given
+
+    def _targets(self, network: nn.Module, views: Views) -> Embeddings:
+        def encode(views: Views) -> Embeddings:
+            embeddings: Embeddings = network(views).embeddings
+            return embeddings
+
+        if not self.shuffled:
+            return encode(views)
+        return shuffled(encode, views, self.ranks, self.seed, self.state.step)
 
     def _explain(self, batch: Batch, views: Views, what: str) -> str:
         """Say which images are to blame: batch norm spreads one bad row over the whole batch."""

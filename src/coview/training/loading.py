@@ -9,9 +9,10 @@ from safetensors.torch import save
 from torch import nn
 
 from coview import encoders
-from coview.encoders import Encoder
+from coview.encoders import Encoder, SplitBackbone
 from coview.training import checkpoints
 from coview.training.run_folder import RunFolder
+from coview.views.splits import ColourSplit, parse
 
 
 def save_encoder(encoder: Encoder, path: Path, *, backbone: str) -> None:
@@ -23,6 +24,8 @@ def save_encoder(encoder: Encoder, path: Path, *, backbone: str) -> None:
         backbone: Its name for `encoders.build`, or the class of a user's own module.
     """
     about = {"backbone": backbone, "channels": encoder.channels, "size": encoder.size}
+    if isinstance(encoder.backbone, SplitBackbone):
+        about["split"] = str(encoder.backbone.split)
     tensors = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
     with checkpoints.atomic(path) as file:
         file.write(save(tensors, metadata={"coview": json.dumps(about)}))
@@ -51,16 +54,19 @@ def load(run: RunFolder | Path | str, *, backbone: nn.Module | None = None) -> E
         raise ValueError(
             f"{path} holds a {about['backbone']} of yours: load(run, backbone=that module)"
         )
-    channels = about["channels"]
-    encoder = encoders.create(
-        backbone if backbone is not None else about["backbone"],
-        channels=channels,
-        size=about["size"],
-        mean=[0.0] * channels,
-        std=[1.0] * channels,
-    )
+    encoder = _build(about, about["backbone"] if backbone is None else backbone)
     encoder.load_state_dict(encoders.read_weights(path))
     return encoder.eval()
+
+
+def _build(about: dict[str, Any], backbone: str | nn.Module) -> Encoder:
+    """Return an encoder of the kind that was saved."""
+    channels, size = about["channels"], about["size"]
+    mean, std = [0.0] * channels, [1.0] * channels
+    split = parse(about["split"]) if "split" in about else None
+    if isinstance(split, ColourSplit) and isinstance(backbone, str):
+        return encoders.create_split(backbone, split, size=size, mean=mean, std=std)
+    return encoders.create(backbone, channels=channels, size=size, mean=mean, std=std)
 
 
 def _file(run: RunFolder | Path | str) -> Path:

@@ -26,6 +26,7 @@ from coview.encoders import Encoder
 from coview.probes import knn_predict
 from coview.random import generator
 from coview.ranks import Ranks
+from coview.training import recipes
 from coview.training.devices import start
 from coview.training.features import extract
 from coview.training.job import Job, build_job, name_of_encoder, seconds_per_step
@@ -259,14 +260,33 @@ class OnlineKNN:
 
 
 def _resolve(settings: Pretraining, training: Dataset) -> Pretraining:
-    """Replace `auto` by what it stands for."""
+    """Replace `auto` by what it stands for, and fit a recipe to the images."""
     small = training.size < SMALL
+    if settings.recipe is not None:
+        settings = _fitted(settings, recipes.get(settings.recipe), training)
     encoder, policy = settings.encoder, settings.views
     if isinstance(encoder, str) and encoder == "auto":
         encoder = "compact" if small else "resnet18"
     if isinstance(policy, str) and policy == "auto":
         policy = "small" if small else "simclr"
     return replace(settings, encoder=encoder, views=policy)
+
+
+def _fitted(settings: Pretraining, recipe: recipes.Recipe, training: Dataset) -> Pretraining:
+    """Fit what a recipe has filled in: views and memory to the images, the rates to the batch."""
+    whole = recipe.settings()
+    changed: dict[str, Any] = {}
+    if settings.views == whole["views"]:
+        changed["views"] = recipe.policy(small=training.size < SMALL)
+    if settings.objective == whole["objective"]:
+        changed["objective"] = recipe.objective(min(recipes.NEGATIVES, len(training)))
+    if settings.optimizer == whole["optimizer"]:
+        batch = min(settings.batch_size, len(training))
+        if settings.learning_rate is None:
+            changed["learning_rate"] = recipes.LEARNING_RATE * batch / 256
+        if settings.weight_decay is None:
+            changed["weight_decay"] = recipes.WEIGHT_DECAY
+    return replace(settings, **changed)
 
 
 def _length(settings: Pretraining, training: Dataset) -> int | None:
@@ -286,6 +306,9 @@ def _recorded(asked: Pretraining, folder: RunFolder) -> Pretraining:
         raise FileNotFoundError(f"out: nothing to resume at {folder.path}")
     recorded = RunFolder.open(folder.path).read()["config"]
     defaults = Pretraining(source=asked.source).record()
+    recipe = Pretraining(
+        source=asked.source, **recipes.filled({"recipe": recorded.get("recipe")})
+    ).record()
     now_asked = asked.record()
     free = {
         "source",
@@ -297,7 +320,7 @@ def _recorded(asked: Pretraining, folder: RunFolder) -> Pretraining:
         "evaluate",
     }
     for name in recorded.keys() - free:
-        if now_asked[name] not in (defaults[name], recorded[name]):
+        if now_asked[name] not in (defaults[name], recipe[name], recorded[name]):
             raise ValueError(
                 f"{name}: the run in {folder.path} has {recorded[name]!r}, not {now_asked[name]!r}"
             )
@@ -385,6 +408,13 @@ def _notes(settings: Pretraining, dataset: Dataset, job: Job, splits: Splits | N
         notes.append(f"{len(dataset.skipped)} files could not be read; see skipped.jsonl.")
     if splits is not None:
         notes.append(f"{len(splits.test)} images were held out as test split and not trained on.")
+    if settings.recipe is not None and len(job.dataset) < recipes.NEGATIVES:
+        held = len(job.dataset)
+        if settings.objective == recipes.get(settings.recipe).objective(held):
+            notes.append(
+                f"The memory was shrunk from {recipes.NEGATIVES:,} to {held:,}, the images there "
+                "are."
+            )
     if job.objective.needs.labels:
         notes.append("The objective learned from the labels of the images that it was trained on.")
     return notes

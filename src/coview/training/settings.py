@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from coview.training import recipes
+
 Named = Annotated[Any, tyro.conf.arg(constructor=str, metavar="NAME")]
 """A name, optionally with parameters as in `nt_xent:temperature=0.2`; in Python also an object."""
 
@@ -27,23 +29,39 @@ class Pretraining:
     resume: bool = False
     """Go on from the last checkpoint in the run folder."""
 
+    recipe: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """A method by name: instdis, cmc, moco, pirl, mocov2, cmcv2 or infomin. It sets objective,
+    views, heads and optimiser; what you give yourself wins."""
     objective: Named = "spectral_contrastive"
     """spectral_contrastive, nt_xent, vicreg, byol, simsiam, minc or another of
     coview.objectives.names(); parameters as in nt_xent:temperature=0.1."""
     views: Named = "auto"
-    """simclr, byol, vicreg, simsiam or small; auto is small below 100 pixels, simclr above."""
+    """simclr, byol, vicreg, simsiam or small; auto is small below 100 pixels, simclr above;
+    parameters as in small:flip=0."""
     encoder: Named = "auto"
     """compact, or a timm or torchvision model; auto is compact up to 96 pixels, else resnet18."""
     weights: Path | None = None
     """Start from these encoder weights (.safetensors or .pt): continued pretraining."""
     projector: tuple[int, ...] = (512, 128)
-    """Output width of each layer of the projector."""
+    """Output width of each layer of the projector; 0 is the width of the representation."""
     projector_norm: bool = True
     """Batch norm in the projector's hidden layers."""
     target_decay: float = 0.99
     """First decay of the target network, for objectives that need one."""
+    target_schedule: Literal["cosine", "constant"] = "cosine"
+    """The decay rises to 1 by the end, or stays."""
     statistics: Literal["merged", "per-view"] = "merged"
     """Batch norm over all views together, or view by view."""
+    batch_norm: Literal["synchronized", "per-rank", "shuffled"] = "synchronized"
+    """With several processes: statistics of all images, of each process's own, or of its own with
+    the target's images shuffled over the processes (MoCo)."""
+    jigsaw: float = 0.0
+    """Weight of the jigsaw in the loss, in [0, 1]; 0 is none. Needs targets or a memory."""
+    jigsaw_grid: int = 3
+    """Cells of a side of the puzzle."""
+    split: str | None = None
+    """Two encoders for the channels of a colour space, as in YDbDr:0|12 (CMC). Needs info_nce or
+    instance_discrimination."""
 
     labels: Annotated[Any, tyro.conf.arg(constructor=str, metavar="auto|none|FILE.csv")] = "auto"
     """Used to judge, and to train only by an objective of labels: subfolders (auto), none, or a CSV
@@ -92,6 +110,22 @@ class Pretraining:
 
     def __post_init__(self) -> None:
         """Raise a ValueError that names the setting, its value and the allowed range."""
+        if self.recipe is not None:
+            recipes.get(self.recipe)
+        self._check_length()
+        self._check_projector()
+        least = {"batch_size": 2, "devices": 1, "nodes": 1, "jigsaw_grid": 2}
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
+        for name in ("warmup", "max_broken", "target_decay", "jigsaw"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+        for name in ("learning_rate", "weight_decay", "clip", "checkpoint_seconds", "workers"):
+            if (value := getattr(self, name)) is not None and not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be 0 or more, got {value}")
+
+    def _check_length(self) -> None:
         lengths = {n: getattr(self, n) for n in ("epochs", "steps", "minutes")}
         given = {name: value for name, value in lengths.items() if value is not None}
         if len(given) > 1:
@@ -99,18 +133,14 @@ class Pretraining:
         for name, value in given.items():
             if not (value > 0 and math.isfinite(value)):
                 raise ValueError(f"{name} must be above 0, got {value}")
-        for name in ("batch_size", "devices", "nodes"):
-            if getattr(self, name) < (2 if name == "batch_size" else 1):
-                raise ValueError(
-                    f"{name} must be at least {2 if name == 'batch_size' else 1}, "
-                    f"got {getattr(self, name)}"
-                )
-        for name in ("warmup", "max_broken", "target_decay"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
-        for name in ("learning_rate", "weight_decay", "clip", "checkpoint_seconds", "workers"):
-            if (value := getattr(self, name)) is not None and not 0 <= value < math.inf:
-                raise ValueError(f"{name} must be 0 or more, got {value}")
+
+    def _check_projector(self) -> None:
+        widths = self.projector
+        if not widths or min(widths) < 0 or widths[-1] == 0:
+            raise ValueError(
+                "projector must be one or more widths, 0 for that of the representation but not "
+                f"at the end, got {widths}"
+            )
 
     def record(self) -> dict[str, Any]:
         """Return the settings as plain JSON values; objects are given by their representation."""

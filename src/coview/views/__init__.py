@@ -12,6 +12,7 @@ from coview.views.crop import RandomResizedCrop
 from coview.views.dials import dial
 from coview.views.flip import HorizontalFlip
 from coview.views.grayscale import Grayscale
+from coview.views.jigsaw import Jigsaw, JigsawRecord, replay_jigsaw
 from coview.views.jitter import ColorJitter
 from coview.views.maker import ViewMaker, of_one_shape
 from coview.views.operation import Operation, Parameters
@@ -31,6 +32,8 @@ __all__ = [
     "GaussianBlur",
     "Grayscale",
     "HorizontalFlip",
+    "Jigsaw",
+    "JigsawRecord",
     "Operation",
     "Parameters",
     "Policy",
@@ -47,4 +50,5 @@ __all__ = [
     "of_one_shape",
     "overlap",
     "replay",
+    "replay_jigsaw",
 ]

@@ -5,8 +5,10 @@ fixed order (theirs: permuted for every image), torchvision's colour arithmetic,
 tenth of the view with reflected borders, sigma in pixels of the view.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from coview.views.blur import GaussianBlur
 from coview.views.crop import RandomResizedCrop
@@ -43,6 +45,15 @@ def _jitter(
 
 def _two(name: str, *view: Operation) -> Policy:
     return Policy(name=name, views=(view, view))
+
+
+def _pycontrast(letter: str, views: int, *view: Operation | None) -> Policy:
+    """Return one kind of view so many times; what is None is left out."""
+    if views < 1:
+        raise ValueError(f"views must be at least 1, got {views}")
+    return Policy(
+        name=f"pycontrast_{letter}", views=(tuple(op for op in view if op is not None),) * views
+    )
 
 
 def simclr() -> Policy:
@@ -148,41 +159,43 @@ def cmc() -> Policy:
     return _two("cmc", _crop(0.2), _FLIP)
 
 
-def pycontrast_a(*, smallest_crop: float = 0.08) -> Policy:
+def pycontrast_a(*, smallest_crop: float = 0.08, views: int = 2) -> Policy:
     """Return PyContrast's A, for InstDis, MoCo and PIRL.
 
-    The crop's lower bound is 0.08 with a memory bank and 0.2 with a queue, in A to E.
+    The crop's lower bound is 0.08 with a memory bank and 0.2 with a queue, in A to E. Those with a
+    memory bank make one view of an image.
 
     References:
         PyContrast at 81b619b, datasets/util.py.
     """
     jitter = _jitter(0.4, 0.4, 0.4, 0.4, probability=1.0)
-    return _two("pycontrast_a", _crop(smallest_crop), _FLIP, jitter, _GREY)
+    return _pycontrast("a", views, _crop(smallest_crop), _FLIP, jitter, _GREY)
 
 
-def pycontrast_b(*, smallest_crop: float = 0.2) -> Policy:
+def pycontrast_b(*, smallest_crop: float = 0.2, views: int = 2, blur: bool = True) -> Policy:
     """Return PyContrast's B, for MoCo v2; see `pycontrast_a`. Its blur is Pillow's."""
-    jitter = _jitter(0.4, 0.4, 0.4, 0.1)
-    return _two("pycontrast_b", _crop(smallest_crop), _FLIP, jitter, _GREY, _BLUR)
+    jitter, blurred = _jitter(0.4, 0.4, 0.4, 0.1), _BLUR if blur else None
+    return _pycontrast("b", views, _crop(smallest_crop), _FLIP, jitter, _GREY, blurred)
 
 
-def pycontrast_c(*, smallest_crop: float = 0.08) -> Policy:
+def pycontrast_c(*, smallest_crop: float = 0.08, views: int = 2) -> Policy:
     """Return PyContrast's C, for CMC; see `pycontrast_a`. The colour split comes after it."""
     jitter = _jitter(0.4, 0.4, 0.4, 0.1, probability=1.0)
-    return _two("pycontrast_c", _crop(smallest_crop), _FLIP, jitter)
+    return _pycontrast("c", views, _crop(smallest_crop), _FLIP, jitter)
 
 
-def pycontrast_d(*, smallest_crop: float = 0.2) -> Policy:
+def pycontrast_d(*, smallest_crop: float = 0.2, views: int = 2, blur: bool = True) -> Policy:
     """Return PyContrast's D, for InfoMin; see `pycontrast_a`."""
-    jitter = _jitter(0.8, 0.8, 0.8, 0.2)
-    return _two("pycontrast_d", _crop(smallest_crop), _FLIP, jitter, _BLUR, RandAugment(), _GREY)
+    jitter, blurred = _jitter(0.8, 0.8, 0.8, 0.2), _BLUR if blur else None
+    augment = RandAugment()
+    return _pycontrast("d", views, _crop(smallest_crop), _FLIP, jitter, blurred, augment, _GREY)
 
 
-def pycontrast_e(*, smallest_crop: float = 0.2) -> Policy:
+def pycontrast_e(*, smallest_crop: float = 0.2, views: int = 2, blur: bool = True) -> Policy:
     """Return PyContrast's E, for CMC v2, with the operations safe for colours."""
-    jitter = _jitter(0.4, 0.4, 0.4, 0.1)
+    jitter, blurred = _jitter(0.4, 0.4, 0.4, 0.1), _BLUR if blur else None
     augment = RandAugment(pool="colour-safe")
-    return _two("pycontrast_e", _crop(smallest_crop), _FLIP, jitter, _BLUR, augment)
+    return _pycontrast("e", views, _crop(smallest_crop), _FLIP, jitter, blurred, augment)
 
 
 def multicrop() -> Policy:
@@ -257,12 +270,16 @@ def names() -> tuple[str, ...]:
     return tuple(_PRESETS)
 
 
-def get(policy: str | Policy) -> Policy:
+def get(policy: str | Policy, **parameters: Any) -> Policy:  # noqa: ANN401
     """Return the preset of a name or the policy of a .json or .toml file; a policy is returned.
 
+    Args:
+        policy: Name, file or policy.
+        **parameters: Arguments of the preset, as `flip` of `small`.
+
     Raises:
-        ValueError: If there is no preset of that name (the message has the nearest one), or the
-            file is not a policy.
+        ValueError: If there is no preset of that name (the message has the nearest one), it does
+            not take such parameters, or the file is not a policy.
         FileNotFoundError: If there is no such file.
     """
     if isinstance(policy, Policy):
@@ -271,4 +288,9 @@ def get(policy: str | Policy) -> Policy:
         return Policy.load(policy)
     if policy not in _PRESETS:
         raise unknown("policy", policy, _PRESETS)
-    return _PRESETS[policy]()
+    allowed = inspect.signature(_PRESETS[policy]).parameters
+    if wrong := sorted(parameters.keys() - allowed.keys()):
+        raise ValueError(
+            f"views {policy!r} take no {wrong[0]!r}; {', '.join(allowed) or 'no parameters'}"
+        )
+    return _PRESETS[policy](**parameters)

@@ -14,7 +14,7 @@ from coview.objectives.contrastive import (
     supervised_contrastive,
 )
 from coview.objectives.f_micl import FMICL, f_micl, scores
-from coview.objectives.memory import InfoNCE, info_nce
+from coview.objectives.memory import InfoNCE, InstanceDiscrimination, info_nce
 from coview.objectives.moments import exchanged_by_moments
 from coview.objectives.spec import Constant, Cost, KnownPoint, ObjectiveSpec
 from coview.objectives.spectral import SpectralContrastive, spectral_contrastive
@@ -284,11 +284,12 @@ def _info_nce_identical(objective: InfoNCE, _: int, dim: int) -> float:
 
 
 def _info_nce_bounds(objective: InfoNCE, _: int) -> tuple[float, float]:
-    span = 2 / objective.temperature
-    return (
-        math.log1p(objective.memory * math.exp(-span)),
-        span + math.log(objective.memory + math.exp(-span)),
-    )
+    return _softmax_bounds(objective.temperature, objective.memory)
+
+
+def _softmax_bounds(temperature: float, negatives: int) -> tuple[float, float]:
+    span = 2 / temperature
+    return math.log1p(negatives * math.exp(-span)), span + math.log(negatives + math.exp(-span))
 
 
 INFO_NCE = ObjectiveSpec(
@@ -341,6 +342,78 @@ INFO_NCE = ObjectiveSpec(
             source="those of one view; the batch divides the memory",
             ours="those of all views, image by image; any batch",
             why="follows from taking both directions",
+        ),
+    ),
+    min_batch=1,
+)
+
+
+def _bank_identical(objective: InstanceDiscrimination, images: int, dim: int) -> float:
+    """Return the value against the rows of a fresh bank."""
+    row, state = points.identical(1, dim)[0, 0], objective.init(dim)
+    similar = state.rows.double() @ (row / row.norm()) / objective.temperature
+    negatives = similar[state.drawn].logsumexp(0)
+    own = similar[:images]
+    return float((torch.logaddexp(own, negatives) - own).mean())
+
+
+INSTANCE_DISCRIMINATION = ObjectiveSpec(
+    name="instance_discrimination",
+    config=InstanceDiscrimination,
+    family="sample-contrastive",
+    function=info_nce,
+    idea=(
+        "Every image is a class of its own, whose weights are a running mean of its embeddings, "
+        "kept in a bank with a row for each image. An embedding must pick its image's row out of "
+        "rows drawn at random. One view is enough: the partner is the image's own past."
+    ),
+    formula=(
+        r"\frac1n \sum_i \Big[ -\frac{u_i \cdot b_i}{\tau} + \log \Big( "
+        r"\exp \frac{u_i \cdot b_i}{\tau} + \sum_m \exp \frac{u_i \cdot b_m}{\tau} \Big) "
+        r"\Big]"
+    ),
+    cost=Cost(
+        time="V n m d for m negatives",
+        memory="V n d + m d; the bank holds d numbers an image",
+        exchanged=lambda _, views, images, dim: images * (dim + 1) + 1,
+    ),
+    symmetric=True,
+    invariances=frozenset({"row scaling"}),
+    bounds=lambda objective, _: _softmax_bounds(objective.temperature, objective.negatives),
+    known_points=(
+        KnownPoint(
+            name="identical embeddings against a fresh bank",
+            embeddings=points.identical,
+            value=_bank_identical,
+        ),
+    ),
+    citations=("wu2018instance", "misra2020pirl", "tian2020cmc"),
+    reference="HobbitLong/PyContrast memory/mem_bank.py at 81b619b",
+    ledger=(
+        Constant(
+            name="factor",
+            source="mean cross-entropy of the anchors",
+            ours="the same",
+            why="nothing to change",
+            factor=1.0,
+        ),
+        Constant(
+            name="loss",
+            source="InstDis: noise-contrastive estimation with a constant for the partition",
+            ours="softmax over positive and negatives, as in PyContrast",
+            why="the constant is unstable on small sets",
+        ),
+        Constant(
+            name="negatives",
+            source="65,536 (4,096 in InstDis), drawn for each anchor",
+            ours="4,096, drawn for each step and shared by its anchors",
+            why="the same in expectation, gradient included, without a gather for each anchor",
+        ),
+        Constant(
+            name="image seen twice in a step",
+            source="one of its embeddings is kept, whichever is written last",
+            ours="their mean",
+            why="the same on any number of processes",
         ),
     ),
     min_batch=1,
@@ -421,8 +494,9 @@ F_MICL = ObjectiveSpec(
     function=f_micl,
     idea=(
         "A lower bound on a mutual information of the views, for any of several f-divergences. A "
-        "Gaussian kernel of the embeddings stands for the density ratio. KL gives alignment and "
-        "uniformity, Pearson's χ² a relative of the spectral loss."
+        "Gaussian kernel G of the embeddings stands for the density ratio. KL gives alignment, and "
+        "uniformity with the mean of G in place of its logarithm; Pearson's χ² a relative of the "
+        "spectral loss."
     ),
     formula=(
         r"-\frac1n \sum_i f'(G_{1i,2i}) + \frac{\alpha}{V n (n-1)} \sum_v \sum_{i \neq j} "
@@ -486,6 +560,7 @@ SAMPLE_CONTRASTIVE = (
     SUPCON,
     SPECTRAL,
     INFO_NCE,
+    INSTANCE_DISCRIMINATION,
     ALIGNMENT_UNIFORMITY,
     F_MICL,
 )
