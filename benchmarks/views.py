@@ -22,7 +22,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,8 @@ import numpy as np
 import torch
 from PIL import Image
 from records import alone, load, write
-from torchvision.io import ImageReadMode, decode_jpeg, read_file
 
-from coview import encoders, views
+from coview import data, encoders, views
 from coview.training.run_folder import environment
 from coview.views import (
     Affine,
@@ -152,27 +150,21 @@ def in_memory(size: int, *, count: int, rounds: int) -> dict[str, Any]:
     )
 
 
-def decode(file: Path) -> torch.Tensor:
-    """Return an RGB image, [channel, row, column]; torchvision's decoder."""
-    return decode_jpeg(read_file(str(file)), ImageReadMode.RGB)
-
-
 def from_files(kilobytes: int, *, count: int, rounds: int) -> dict[str, Any]:
-    """JPEG files to two views of 224 pixels."""
+    """JPEG files to two views of 224 pixels; our workers start anew in every round."""
     from lightly.transforms import SimCLRTransform
 
     folder = Path(tempfile.mkdtemp(prefix="coview-jpeg-"))
     files = write_jpegs(folder, kilobytes, count)
     policy = simclr()
+    dataset = data.open(folder, size=224, resident_bytes=0, workers=CORES)
 
     def ours() -> int:
         made = 0
-        with ThreadPoolExecutor(CORES) as pool:
-            for start in range(0, count, 32):
-                index = np.arange(start, min(start + 32, count))
-                pictures = list(pool.map(decode, [files[i] for i in index]))
-                batch = policy(pictures, index=index, seed=0, epoch=0, size=224)
-                made += batch.views.shape[0] * batch.views.shape[1]
+        for batch in dataset.batches(32, seed=0, stop_step=count // 32, whole=True):
+            index = batch.index.numpy()
+            views = policy(batch.images, index=index, seed=0, epoch=0, size=224).views
+            made += views.shape[0] * views.shape[1]
         return made
 
     result = compare(
@@ -357,8 +349,8 @@ def main() -> None:
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "simclr-32": lambda: in_memory(32, count=64 if quick else 4096, rounds=rounds),
         "simclr-96": lambda: in_memory(96, count=64 if quick else 1024, rounds=rounds),
-        "jpeg-20kB": lambda: from_files(20, count=8 if quick else 256, rounds=rounds),
-        "jpeg-100kB": lambda: from_files(100, count=8 if quick else 256, rounds=rounds),
+        "jpeg-20kB": lambda: from_files(20, count=32 if quick else 512, rounds=rounds),
+        "jpeg-100kB": lambda: from_files(100, count=32 if quick else 512, rounds=rounds),
         "infomin-224": lambda: infomin(count=8 if quick else 256, rounds=rounds),
         "step-32": lambda: training_step(
             steps=1 if quick else 8, batch=16 if quick else 256, rounds=rounds
