@@ -1,16 +1,19 @@
 """CIFAR-10, all 50,000 images, 10 minutes of training on this machine, 3 seeds; beside lightly.
 
-usage: python benchmarks/cifar10.py CIFAR10.npz [--minutes 10] [--seeds 0 1 2] [--work DIR]
+usage: python benchmarks/cifar10.py CIFAR10.npz [--minutes 10] [--seeds 0 1 2] [--work DIR] [--pace]
 
 The file holds x_train (50000, 32, 32, 3), y_train, x_test and y_test as uint8 arrays. The peer is
 lightly's documented plain PyTorch loop for SimCLR (examples/pytorch/simclr.py) with its transform,
 loss, optimiser, head and batch size, given our encoder and the same minutes. Probes learn from
 45,000 training images, settings are chosen on the other 5,000, the test images are read once.
-Finished trainings in the work folder are not repeated. Writes records/cifar10.json.
+Finished trainings in the work folder are not repeated. Writes records/cifar10.json. With --pace
+only the seconds of a step are measured, both loops in turns, and put into that record.
 """
 
 import argparse
 import json
+import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from records import alone, load, over_runs, write
+from records import HERE, alone, load, over_runs, write
 from torch import nn
 
 from coview import data, encoders
@@ -130,6 +133,33 @@ def train_lightly(
     return taken
 
 
+def pace(seen: Dataset, *, rounds: int = 3) -> dict[str, Any]:
+    """Return the seconds of a step of both loops: long runs less short ones, in turns."""
+
+    def ours(folder: Path, steps: int) -> float:
+        train_ours(seen, folder, minutes=0.0, steps=steps, seed=0)
+        return float(json.loads((folder / "run.json").read_text())["seconds"])
+
+    def lightly(folder: Path, steps: int) -> float:
+        file = folder.with_suffix(".safetensors")
+        train_lightly(seen, file, minutes=0.0, steps=steps, seed=0)
+        return float(json.loads(file.with_suffix(".json").read_text())["seconds"])
+
+    before, found = load(), {"ours": list[float](), "lightly": list[float]()}
+    for _ in range(rounds):
+        for name, run, short, long in (("ours", ours, 30, 120), ("lightly", lightly, 15, 45)):
+            with tempfile.TemporaryDirectory(prefix="coview-pace-") as work:
+                seconds = [run(Path(work) / str(steps), steps) for steps in (short, long)]
+            found[name].append(round((seconds[1] - seconds[0]) / (long - short), 4))
+    middle = {name: statistics.median(values) for name, values in found.items()}
+    return {
+        "seconds_per_step": found,
+        "steps_in_10_minutes": {name: round(600 / value) for name, value in middle.items()},
+        "load_before": before,
+        "environment": environment("cpu"),
+    }
+
+
 def features(encoder: Encoder, dataset: Dataset, splits: Splits) -> Features:
     """Return the representations of the three parts."""
     return Features(
@@ -185,10 +215,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--work", type=Path, default=Path("runs/cifar10"))
     parser.add_argument("--labels", nargs="+", default=["10", "100", "all"], help="a class")
+    parser.add_argument("--pace", action="store_true", help="measure the pace alone")
     asked = parser.parse_args()
     counts = [count if count == "all" else int(count) for count in asked.labels]
     dataset, splits = open_cifar(asked.file)
     seen = replace(dataset.subset(np.arange(50_000)), labels=None)
+    if asked.pace:
+        with alone():
+            result = json.loads((HERE / "cifar10.json").read_text())
+            print(write("cifar10", result | {"pace": pace(seen)}))
+        return
     steps: int | None = None
     peer_steps: int | None = None
     runs = []

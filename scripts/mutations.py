@@ -304,8 +304,8 @@ MUTATIONS: tuple[Mutation, ...] = (
             ),
             (
                 RANKS,
-                "moments = sum_outer_products(outer_products(z), ranks)",
-                "moments = outer_products(z)",
+                "        moments = sum_outer_products(moments, ranks)\n",
+                "",
             ),
             (AXIS, "products = [a @ b.T for", "products = [a.T @ b for"),
             (
@@ -489,6 +489,18 @@ MUTATIONS: tuple[Mutation, ...] = (
             ),
             (STATE, "[-len(queue) :]", "[: len(queue)]"),
             (CHECK, '"keys", self.memory, z.shape[-1]', '"keys", -1, -1'),
+        ),
+    ),
+    *_of(
+        "memory",
+        "instance_discrimination",
+        faults=(
+            (STATE, "mean = same @ rows / same.sum(1, keepdim=True)", "mean = same @ rows"),
+            (FACTOR, "bank[index].repeat(len(z), 1)", "bank[index.flip(0)].repeat(len(z), 1)"),
+            (RANKS, '"rows": ranks.gather(rows, counts)', '"rows": rows'),
+            (GRADIENT, "unit_rows(widen(z.detach())).mean(0)", "unit_rows(widen(z)).mean(0)"),
+            (VIEW, "unit_rows(widen(z.detach())).mean(0)", "unit_rows(widen(z.detach()))[0]"),
+            (CHECK, '"rows", self.images, z.shape[-1]', '"rows", -1, -1'),
         ),
     ),
     *_of(
@@ -744,8 +756,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         faults=(
             (
                 GRADIENT,
-                "along = (gradient * unit).sum(-1, keepdim=True) / ctx.length**2",
-                "along = (gradient * unit).sum(-1, keepdim=True)",
+                "along = to_rows.sum(-1, keepdim=True).div_(-(ctx.length**2))",
+                "along = -to_rows.sum(-1, keepdim=True)",
             ),
             (
                 PRECISION,

@@ -3,6 +3,7 @@
 Importing coview imports no torch; every name below is loaded when it is first used.
 """
 
+import random as _random
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from coview.evaluation.embed import embed as embed
     from coview.evaluation.evaluate import evaluate as evaluate
     from coview.training.loading import load as load
+
+_before = _random.getstate()
+import_module("rich.console")  # draws from the global generator when it is first imported
+_random.setstate(_before)
 
 _HOMES = {
     "doctor": "coview.checkup",

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from coview import encoders
+from coview import data, encoders
 from coview.encoders import Compact, Encoder, Projector, Target, synchronize_batch_norm
 from coview.random import torch_generator
 from coview.views.splits import ColourSplit, parse, to_space, to_unit
@@ -206,3 +206,58 @@ def test_split_channels_are_normalised_in_full_precision() -> None:
     torch.testing.assert_close(module(images), expected)
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(module(images), expected)
+
+
+def test_group_norm_does_not_see_the_rest_of_the_batch() -> None:
+    torch.manual_seed(0)
+    images = torch.rand(4, 3, 32, 32)
+    for norm, alike in (("group", True), ("batch", False)):
+        network = Compact(3, 32, norm=norm).train()
+        whole, alone = network(images), network(images[:2])
+        assert torch.allclose(whole[:2], alone, atol=1e-5) is alike
+
+
+def test_layer_norm_in_heads_does_not_see_the_rest_of_the_batch() -> None:
+    torch.manual_seed(0)
+    h = torch.randn(6, 8)
+    for norm, alike in (("layer", True), ("none", True), ("batch", False)):
+        head = Projector(8, (16, 4), norm=norm).train()
+        assert torch.allclose(head(h)[:2], head(h[:2]), atol=1e-5) is alike
+
+
+def wide(channels: int = 2) -> Encoder:
+    low, high = [100.0 * c for c in range(channels)], [5000.0 + c for c in range(channels)]
+    scaling = data.Scaling(low=low, high=high, percentiles=[0.1, 99.9], images=4)
+    encoder = encoders.create(
+        "compact", channels=channels, size=32, mean=[0.5] * 2, std=[0.2] * 2, scaling=scaling
+    )
+    return encoder.eval()
+
+
+def test_wide_images_are_scaled_as_data_stores_them() -> None:
+    encoder = wide()
+    raw = torch.randint(0, 6000, (3, 2, 32, 32), generator=torch_generator("wide"))
+    stored = []
+    for c, (low, high) in enumerate(((0.0, 5000.0), (100.0, 5001.0))):
+        stored.append(((raw[:, c].double() - low) / (high - low)).clamp(0, 1).mul(255).round())
+    expected = encoder(torch.stack(stored, 1).to(torch.uint8))
+    for dtype in (torch.uint16, torch.int32, torch.int64):
+        torch.testing.assert_close(encoder(raw.to(dtype)), expected)
+
+
+def test_images_whose_range_is_not_known_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"int32, the encoder learned from 8 bits"):
+        create()(torch.zeros(1, 3, 32, 32, dtype=torch.int32))
+    for value in (255.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match=r"must be in \[0, 1\]"):
+            create()(torch.full((1, 3, 32, 32), value))
+
+
+def test_the_range_of_wide_images_outlives_weights_from_8_bits(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    source, encoder = create(channels=2), wide()
+    save_file(source.state_dict(), tmp_path / "w.safetensors")
+    encoders.load_weights(encoder, tmp_path / "w.safetensors")
+    assert encoder.high.flatten().tolist() == [5000.0, 5001.0]
+    images = torch.zeros(1, 2, 32, 32, dtype=torch.uint8)
+    torch.testing.assert_close(encoder(images), source(images))

@@ -135,7 +135,7 @@ def test_bad_calls() -> None:
 def test_the_head_puts_patches_of_an_image_side_by_side() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        head = JigsawHead(6, (5, 4), cells=3, norm=False)
+        head = JigsawHead(6, (5, 4), cells=3, norm="none")
     h = torch.randn(6, 6, generator=torch_generator("patches"))
     with torch.no_grad():
         found = head(h)

@@ -172,7 +172,7 @@ def test_what_the_user_gives_wins(images: np.ndarray, tmp_path: Path) -> None:
 def test_the_command_line_takes_a_recipe_and_its_flags_win(tmp_path: Path) -> None:
     out = tmp_path / "run"
     arguments = ["--size", "16", "--steps", "2", "--batch-size", "16", "--no-evaluate"]
-    flags = ["--optimizer", "adamw", "--target-decay=0.9", "--no-projector-norm"]
+    flags = ["--optimizer", "adamw", "--target-decay=0.9", "--projector-norm=layer"]
     main(["pretrain", "sample", "--recipe", "mocov2", "--out", str(out), *arguments, *flags])
     config = json.loads((out / "run.json").read_text())["config"]
     assert config["recipe"] == "mocov2"

@@ -11,7 +11,17 @@ from coview.objectives import minc, spectral_contrastive
 from coview.pages.study_page import write_study_page
 from coview.random import generator
 from coview.ranks import Ranks
-from coview.studies import Report, Study, Table, Trial, Verdict, get, minc_tabular, minc_variance
+from coview.studies import (
+    Report,
+    Study,
+    Table,
+    Trial,
+    Verdict,
+    get,
+    minc_batch_size,
+    minc_tabular,
+    minc_variance,
+)
 from coview.studies.intervals import mean_interval
 from coview.studies.runner import finished, run_study
 from coview.studies.study import key
@@ -229,3 +239,54 @@ class TestVariance:
         samples = torch.tensor([[1.0, 0.0], [3.0, 0.0]])
         found = minc_variance.errors(samples, torch.tensor([0.0, 0.0]))
         assert found == {"variance": 2.0, "squared_bias": 3.0}
+
+
+class TestBatchSize:
+    @staticmethod
+    def trials(**accuracy):
+        """Return trials whose accuracies at rate 1 are given, by loss and batch, for 3 seeds.
+
+        Other rates are worse on validation images and better on test images.
+        """
+        return [
+            Trial(
+                settings={"loss": loss, "batch": batch, "rate": rate, "seed": seed},
+                measured={
+                    "validation": value + 0.01 * seed - 0.1 * (rate != 1),
+                    "test": value + 0.01 * seed + 0.3 * (rate != 1),
+                },
+                seconds=1.0,
+            )
+            for loss, values in accuracy.items()
+            for batch, value in values.items()
+            for rate in minc_batch_size.RATES
+            for seed in (2, 0, 1)
+        ]
+
+    def test_rates_are_chosen_on_validation_images(self):
+        done = self.trials(minc={8: 0.5}, spectral_contrastive={8: 0.4})
+        said = minc_batch_size.report(done)
+        assert said.tables[0].rows[0] == ["spectral_contrastive", "0.410 [0.385, 0.435] (×1)"]
+        assert said.tables[0].rows[2][1] == "0.100 [0.100, 0.100]"
+
+    @pytest.mark.parametrize(
+        ("minc", "word"),
+        [
+            ({8: 0.50, 64: 0.52}, "supported"),
+            ({8: 0.50, 64: 0.48}, "not supported"),  # behind somewhere
+            ({8: 0.40, 64: 0.50}, "not supported"),  # ahead nowhere
+            ({8: 0.41, 64: 0.56}, "not supported"),  # falls as far
+        ],
+    )
+    def test_verdict(self, minc, word):
+        done = self.trials(minc=minc, spectral_contrastive={8: 0.40, 64: 0.50})
+        assert minc_batch_size.report(done).verdict.word == word
+        assert minc_batch_size.report(done[:-9]).verdict.word != "supported"
+
+    def test_a_trial_runs(self, tmp_path):
+        images = generator("batch size").integers(0, 255, (60, 12, 12, 3)).astype(np.uint8)
+        np.savez(tmp_path / "x.npz", images=images, labels=np.arange(60) % 3)
+        settings = {"loss": "minc", "batch": 4, "rate": 1.0, "seed": 0, "images": 12}
+        found = minc_batch_size.run({**settings, "data": str(tmp_path / "x.npz")}, tmp_path / "t")
+        assert found.keys() == {"validation", "test"}
+        assert all(0 <= value <= 1 for value in found.values())

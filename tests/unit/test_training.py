@@ -4,14 +4,18 @@ import json
 import math
 import os
 import signal
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import coview
@@ -24,11 +28,12 @@ from coview.training.learner import NonFinite
 from coview.training.loop import Seen, State, Stopped, run
 from coview.training.observers import Collapsed
 from coview.training.optimizers import build_optimizer, peak_learning_rate
-from coview.training.pretrain import train
+from coview.training.pretrain import splits_of, train
 from coview.training.randomness import isolated
 from coview.training.run_folder import RunFolder
 from coview.training.schedules import default_epochs, warmup_cosine
 from coview.training.settings import Pretraining, parse
+from coview.views import ViewBatch, get
 from coview.views.splits import ScenePolicy, split_policy
 
 
@@ -498,3 +503,62 @@ def test_views_of_different_shapes_are_refused_with_the_reason(tmp_path: Path) -
     settings = quick(scenes, tmp_path / "run", views=split_policy("Lab:0|1,2"), steps=2)
     with pytest.raises(ValueError, match=r"different shapes.*one encoder takes views of one shape"):
         train(settings)
+
+
+def test_one_image_is_refused_before_anything_is_written(
+    images: np.ndarray, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="at least 2 images"):
+        train(quick(images[:1], tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_output_below_a_file_is_refused_at_once(images: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match=r"out: cannot write .*file is a file"):
+        train(quick(images, tmp_path / "file" / "run"))
+
+
+def test_labels_of_one_class_are_said_to_be_useless(images: np.ndarray, tmp_path: Path) -> None:
+    source = data.open((images, ["cat"] * len(images)))
+    with pytest.warns(RuntimeWarning, match="only the class 'cat' occurs"):
+        assert splits_of(source, seed=0) is None
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_images_decoded_on_demand_are_cropped_whole(tmp_path: Path) -> None:
+    """The views reach the margins that the stored squares have lost."""
+    rows, columns = np.mgrid[:40, :120]
+    for number in range(8):
+        wide = np.stack([rows + number, 2 * columns, 0 * rows], 2).astype(np.uint8)
+        Image.fromarray(wide).save(tmp_path / f"{number}.png")
+    dataset = data.open(tmp_path, size=20, resident_bytes=0, workers=0)
+    folder = train(
+        quick(dataset, tmp_path / "run", views=Margins(), objective="nt_xent", steps=2)
+    ).folder
+    assert folder.read()["status"] == "finished"
+    assert Margins.widest == 120
+
+
+class Margins:
+    """Views that note how wide the images are."""
+
+    name = "margins"
+    views = ((), ())
+    takes_pictures = True
+    widest = 0
+
+    def __call__(
+        self, images: Any, *, index: np.ndarray, seed: int, epoch: int, size: int
+    ) -> ViewBatch:
+        Margins.widest = max(Margins.widest, *(image.shape[-1] for image in images))
+        return get("small")(images, index=index, seed=seed, epoch=epoch, size=size)
+
+
+def test_the_first_run_of_a_process_leaves_every_generator_alone(tmp_path: Path) -> None:
+    program = (
+        "import random, coview; before = random.getstate();"
+        "coview.pretrain('sample', steps=1, batch_size=8, evaluate=False, size=16, "
+        f"out={str(tmp_path / 'x')!r}); assert random.getstate() == before"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True)

@@ -13,7 +13,7 @@ from coview.data.batches import Batch, Plan, plan_batches
 from coview.data.decoder import Skipped
 from coview.data.rendering import Scaling
 from coview.data.source import Joined, Source
-from coview.typing import Device, Pixels
+from coview.typing import Device, Picture, Pixels
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,6 +63,14 @@ class Dataset:
             IndexError: If an index is not from 0 to the number of images.
         """
         return self.source.fetch(self._located(indices))
+
+    def pictures(self, indices: Int[np.ndarray, " batch"]) -> Pixels | list[Picture]:
+        """Return the images as `batches` gives them with `whole`.
+
+        Raises:
+            IndexError: If an index is not from 0 to the number of images.
+        """
+        return next(self.source.stream([self._located(indices)], whole=True))
 
     def subset(self, indices: Int[np.ndarray, " subset"]) -> "Dataset":
         """Return the dataset of some images only, in this order; the images are shared.

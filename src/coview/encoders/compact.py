@@ -1,28 +1,38 @@
 """A small residual network for images of 28 to 96 pixels on a CPU."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+Norm = Callable[[int], nn.Module]
+"""From the number of channels to a layer."""
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Return a norm of about 16 channels a group, which does not see the rest of the batch."""
+    return nn.GroupNorm(math.gcd(channels, max(1, channels // 16)), channels)
+
 
 class Residual(nn.Module):
     """Two 3x3 convolutions with a shortcut; a stride of 2 averages the shortcut (ResNet-D)."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, norm: Norm) -> None:
         super().__init__()
         self.first = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.first_norm = nn.BatchNorm2d(outputs)
+        self.first_norm = norm(outputs)
         self.second = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.second_norm = nn.BatchNorm2d(outputs)
+        self.second_norm = norm(outputs)
         self.shortcut = (
             nn.Identity()
             if inputs == outputs and stride == 1
             else nn.Sequential(
                 nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity(),
                 nn.Conv2d(inputs, outputs, 1, bias=False),
-                nn.BatchNorm2d(outputs),
+                norm(outputs),
             )
         )
 
@@ -53,6 +63,7 @@ class Compact(nn.Module):
         widths: Channels of each stage.
         depths: Residual blocks of each stage.
         dim: Dimension of the representation.
+        norm: "batch", or "group" for batches too small for their own statistics.
     """
 
     def __init__(
@@ -63,25 +74,27 @@ class Compact(nn.Module):
         widths: Sequence[int] = (32, 64, 128),
         depths: Sequence[int] = (1, 1, 1),
         dim: int = 512,
+        norm: Literal["batch", "group"] = "batch",
     ) -> None:
         super().__init__()
         if len(widths) != len(depths) or not widths:
             raise ValueError(f"widths {tuple(widths)} and depths {tuple(depths)} differ in length")
+        build: Norm = nn.BatchNorm2d if norm == "batch" else group_norm
         stride = 2 if size < 56 else 4
         self.stem = nn.Sequential(
             nn.Conv2d(channels, widths[0], stride + 1, stride, stride // 2, bias=False),
-            nn.BatchNorm2d(widths[0]),
+            build(widths[0]),
             nn.ReLU(inplace=True),
         )
         blocks: list[nn.Module] = []
         inputs = widths[0]
         for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
             for block in range(depth):
-                blocks.append(Residual(inputs, width, 2 if stage and not block else 1))
+                blocks.append(Residual(inputs, width, 2 if stage and not block else 1, build))
                 inputs = width
         self.blocks = nn.Sequential(*blocks)
         self.widen = nn.Sequential(
-            nn.Conv2d(inputs, dim, 1, bias=False), nn.BatchNorm2d(dim), nn.ReLU(inplace=True)
+            nn.Conv2d(inputs, dim, 1, bias=False), build(dim), nn.ReLU(inplace=True)
         )
         self.dim = dim
 

@@ -2,36 +2,39 @@
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+HeadNorm = Literal["batch", "layer", "none"]
+"""What stands between the layers of a head; "layer" does not see the rest of the batch."""
+
 
 class Projector(nn.Sequential):
     """A multi-layer perceptron from representations to embeddings.
 
-    Linear, batch norm, ReLU for each hidden width; the last layer is linear, without a bias,
-    followed by batch norm if `last_norm`.
+    Linear, norm, ReLU for each hidden width; the last layer is linear, without a bias, followed by
+    batch norm if `last_norm`.
 
     Args:
         dim: Dimension of the representation.
         widths: Output width of each layer; the last is the embedding's dimension.
-        norm: Batch norm after the hidden layers.
+        norm: Norm after the hidden layers.
         last_norm: Batch norm after the last layer.
     """
 
     def __init__(
-        self, dim: int, widths: Sequence[int], *, norm: bool = True, last_norm: bool = False
+        self, dim: int, widths: Sequence[int], *, norm: HeadNorm = "batch", last_norm: bool = False
     ) -> None:
         if not widths or min(widths) < 1:
             raise ValueError(f"projector widths must be one or more positive numbers, got {widths}")
         layers: list[nn.Module] = []
         for width in widths[:-1]:
-            layers.append(nn.Linear(dim, width, bias=not norm))
-            layers += [nn.BatchNorm1d(width)] if norm else []
+            layers.append(nn.Linear(dim, width, bias=norm == "none"))
+            layers += [] if norm == "none" else [_NORMS[norm](width)]
             layers.append(nn.ReLU(inplace=True))
             dim = width
         layers.append(nn.Linear(dim, widths[-1], bias=False))
@@ -40,7 +43,12 @@ class Projector(nn.Sequential):
         self.dim = widths[-1]
 
 
-def predictor(kind: Literal["mlp", "bottleneck", "linear"], dim: int, hidden: int) -> Projector:
+_NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+
+
+def predictor(
+    kind: Literal["mlp", "bottleneck", "linear"], dim: int, hidden: int, norm: HeadNorm = "batch"
+) -> Projector:
     """Build a network from embeddings to predictions of the same width.
 
     Args:
@@ -48,9 +56,10 @@ def predictor(kind: Literal["mlp", "bottleneck", "linear"], dim: int, hidden: in
             "bottleneck" one of a quarter of `dim` (SimSiam), "linear" none.
         dim: Dimension of the embeddings.
         hidden: Width of the projector's hidden layers.
+        norm: Norm after the hidden layer.
     """
     widths = {"mlp": (hidden, dim), "bottleneck": (max(1, dim // 4), dim), "linear": (dim,)}
-    return Projector(dim, widths[kind])
+    return Projector(dim, widths[kind], norm=norm)
 
 
 class JigsawHead(nn.Module):
@@ -62,13 +71,15 @@ class JigsawHead(nn.Module):
         dim: Dimension of the representation of a patch.
         widths: Output width of each layer of the patches' projector; the last is the embedding's.
         cells: Patches of a puzzle.
-        norm: Batch norm after the hidden layers.
+        norm: Norm after the hidden layers.
 
     References:
         misra2020pirl, section 3; PyContrast at 81b619b, networks/.
     """
 
-    def __init__(self, dim: int, widths: Sequence[int], *, cells: int, norm: bool = True) -> None:
+    def __init__(
+        self, dim: int, widths: Sequence[int], *, cells: int, norm: HeadNorm = "batch"
+    ) -> None:
         super().__init__()
         self.cells = cells
         self.patch = Projector(dim, widths, norm=norm)

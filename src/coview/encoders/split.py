@@ -8,10 +8,11 @@ from jaxtyping import Float
 from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
+from coview.data import Scaling
 from coview.encoders.backbones import build, with_small_stem
 from coview.encoders.compact import Compact
 from coview.encoders.encoder import Encoder, create
-from coview.encoders.heads import Projector
+from coview.encoders.heads import HeadNorm, Projector
 from coview.typing import Images
 from coview.views.splits import ColourSplit
 
@@ -68,7 +69,13 @@ def split_channels(split: ColourSplit, images: Images) -> Images:
 
 
 def create_split(
-    backbone: str, split: ColourSplit, *, size: int, mean: Sequence[float], std: Sequence[float]
+    backbone: str,
+    split: ColourSplit,
+    *,
+    size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    scaling: Scaling | None = None,
 ) -> Encoder:
     """Build an encoder with a backbone of about half the width for each part of the channels.
 
@@ -81,6 +88,7 @@ def create_split(
         size: Width of the images in pixels.
         mean: Mean of each channel of the parts in [0, 1], one part after the other.
         std: Its standard deviation.
+        scaling: The range of training images wider than 8 bits.
 
     Raises:
         ValueError: If no backbone has that name, or it cannot take such images.
@@ -90,7 +98,8 @@ def create_split(
     parts, dims = [module for module, _ in built], [dim for _, dim in built]
     module = SplitBackbone(split, parts, dims, mean=mean, std=[max(s, floor) for s in std])
     channels = sum(map(len, split.partition))
-    return create(module, channels=channels, size=size, mean=[0.0] * channels, std=[1.0] * channels)
+    mean, std = [0.0] * channels, [1.0] * channels
+    return create(module, channels=channels, size=size, mean=mean, std=std, scaling=scaling)
 
 
 def _half(backbone: str, *, channels: int, size: int) -> tuple[nn.Module, int]:
@@ -111,10 +120,12 @@ class SplitProjector(nn.Module):
     Args:
         dims: Dimension of each part.
         widths: Output width of each layer of each projector; 0 is the width of the part.
-        norm: Batch norm after the hidden layers.
+        norm: Norm after the hidden layers.
     """
 
-    def __init__(self, dims: Sequence[int], widths: Sequence[int], *, norm: bool = True) -> None:
+    def __init__(
+        self, dims: Sequence[int], widths: Sequence[int], *, norm: HeadNorm = "batch"
+    ) -> None:
         super().__init__()
         self.dims = tuple(dims)
         self.parts = nn.ModuleList(

@@ -13,6 +13,7 @@ from torch.nn import functional
 from coview import encoders
 from coview.data import Dataset
 from coview.encoders import Encoder
+from coview.training.loading import fresh_like
 from coview.training.randomness import isolated
 
 PIXELS = 64
@@ -46,13 +47,7 @@ def untrained(encoder: Encoder, backbone: str, dataset: Dataset, *, seed: int) -
         seed: Of the random weights.
     """
     with isolated(seed, "untrained"):
-        fresh = encoders.create(
-            backbone,
-            channels=encoder.channels,
-            size=encoder.size,
-            mean=encoder.mean.flatten().tolist(),
-            std=encoder.std.flatten().tolist(),
-        )
+        fresh = fresh_like(encoder, backbone)
         calibrate(fresh, dataset)
     return fresh.eval()
 
@@ -107,12 +102,6 @@ def calibrate(encoder: nn.Module, dataset: Dataset) -> None:
 def starting(encoder: Encoder, backbone: str, weights: Path | str) -> Encoder:
     """Return an encoder of the same kind with the weights that training started from."""
     with isolated(0, "starting"):
-        fresh = encoders.create(
-            backbone,
-            channels=encoder.channels,
-            size=encoder.size,
-            mean=encoder.mean.flatten().tolist(),
-            std=encoder.std.flatten().tolist(),
-        )
+        fresh = fresh_like(encoder, backbone)
     encoders.load_weights(fresh, weights)
     return fresh.eval()

@@ -1,7 +1,8 @@
 # ruff: noqa: ANN401 (the context of an autograd function has no type)
 """Sums of outer products, over ranks, on the cheap side of ‖Z Zᵀ‖ = ‖Zᵀ Z‖."""
 
-from typing import Any
+from itertools import combinations
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -57,6 +58,36 @@ class _OuterProducts(Function):
         with torch.autocast(z.device.type, enabled=False):
             to_rows: Tensor = z @ (gradient + gradient.mT)
             return to_rows
+
+
+class Products(NamedTuple):
+    """Products of stacked views: Zᵥᵀ Zᵥ of each, and zᵥᵢ·z_wᵢ for each pair of them."""
+
+    moments: Float[Tensor, "view dim dim"]
+    dots: Float[Tensor, "pair batch"]
+
+
+def products_of_views(z: Float[Tensor, "view batch dim"]) -> Products:
+    """Return moments and dots together: their gradients are summed where they arise."""
+    return Products(*_ProductsOfViews.apply(z))
+
+
+class _ProductsOfViews(Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(z)
+        return z.mT @ z, torch.stack([(a * b).sum(-1) for a, b in combinations(z, 2)])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, to_moments: Tensor, to_dots: Tensor) -> Tensor:
+        (z,) = ctx.saved_tensors
+        with torch.autocast(z.device.type, enabled=False):
+            to_rows: Tensor = z @ (to_moments + to_moments.mT)
+        for weight, (a, b) in zip(to_dots, combinations(range(len(z)), 2), strict=True):
+            to_rows[a] += weight[:, None] * z[b]
+            to_rows[b] += weight[:, None] * z[a]
+        return to_rows
 
 
 def sum_outer_products(

@@ -41,8 +41,10 @@ class _UnitRows(Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         unit, factor = ctx.saved_tensors
-        along = (gradient * unit).sum(-1, keepdim=True) / ctx.length**2
-        return torch.addcmul(gradient, unit, along, value=-1).mul_(factor), None
+        to_rows = gradient * unit
+        along = to_rows.sum(-1, keepdim=True).div_(-(ctx.length**2))
+        torch.mul(unit, along, out=to_rows)  # much faster than addcmul with a column
+        return to_rows.add_(gradient).mul_(factor), None
 
 
 def check_normalization(normalization: str) -> None:

@@ -12,7 +12,7 @@ from coview.objectives.inputs import check_positive, check_views, full_precision
 from coview.objectives.moments import (
     gather_views,
     moments_are_cheaper,
-    outer_products,
+    products_of_views,
     sum_outer_products,
     zero_diagonal,
 )
@@ -122,14 +122,14 @@ def _pair_sums(z: Tensor, negatives: Negatives) -> tuple[Tensor, Tensor]:
 
 def _moment_sums(z: Tensor, negatives: Negatives, ranks: Ranks) -> tuple[Tensor, Tensor]:
     """Return the same two from moments of local rows."""
-    own = torch.stack([(a * b).sum(-1) for a, b in combinations(z, 2)])
+    moments, own = products_of_views(z)
     same_image = 2 * own.square().sum()
     if negatives == "all":
-        moment = sum_outer_products(outer_products(z.flatten(0, 1)), ranks)
+        moment = sum_outer_products(moments.sum(0), ranks)
         squares = moment.square().sum()
         same_image = same_image + z.square().sum(-1).square().sum()
     else:
-        moments = sum_outer_products(outer_products(z), ranks)
+        moments = sum_outer_products(moments, ranks)
         squares = 2 * torch.stack([(a * b).sum() for a, b in combinations(moments, 2)]).sum()
     sums = ranks.sum(torch.stack([2 * own.sum(), same_image]), replicated=True)
     return sums[0], squares - sums[1]

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from coview.encoders import Projector
 from coview.objectives import minc, spectral_contrastive
 from coview.objectives.rows import normalized
 from coview.random import generator
@@ -83,13 +85,14 @@ def pool(steps: int, seed: int) -> tuple[Features, Weight]:
         images.fetch(everyone), index=everyone, seed=seed, epoch=0, size=images.size
     )
     learner.eval()
+    projector = cast(Projector, learner.projector)
     with torch.no_grad():
         hidden = [
-            learner.projector[:-1](learner.encoder(chunk))
+            projector[:-1](learner.encoder(chunk))
             for chunk in torch.split(made.views.flatten(0, 1), 512)
         ]
     features = torch.cat(hidden).reshape(2, len(images), -1).double()
-    return features, learner.projector[-1].get_parameter("weight").detach().double()
+    return features, projector[-1].get_parameter("weight").detach().double()
 
 
 def run(settings: Settings, folder: Path) -> Measured:

@@ -3,11 +3,14 @@
 import difflib
 from types import MappingProxyType
 
+from coview.studies.minc_batch_size import MINC_BATCH_SIZE
 from coview.studies.minc_tabular import MINC_TABULAR
 from coview.studies.minc_variance import MINC_VARIANCE
 from coview.studies.study import Study
 
-STUDIES = MappingProxyType({study.name: study for study in (MINC_TABULAR, MINC_VARIANCE)})
+STUDIES = MappingProxyType(
+    {study.name: study for study in (MINC_TABULAR, MINC_VARIANCE, MINC_BATCH_SIZE)}
+)
 
 
 def names() -> tuple[str, ...]:

@@ -1,5 +1,8 @@
 """Devices, precision and processes: everything that Lightning Fabric does for us."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -34,15 +37,28 @@ def start(
     Returns:
         Fabric, and the precision that `auto` stands for: `float32` or `bfloat16`.
     """
-    probe = Fabric(accelerator=accelerator, devices=1)
-    if precision == "auto":
-        precision = "bfloat16" if gains_from_bfloat16(probe.device) else "float32"
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=devices,
-        num_nodes=nodes,
-        precision="bf16-mixed" if precision == "bfloat16" else "32-true",
-        strategy="ddp" if devices * nodes > 1 else "auto",
-    )
-    fabric.launch()
+    with _quiet():
+        probe = Fabric(accelerator=accelerator, devices=1)
+        if precision == "auto":
+            precision = "bfloat16" if gains_from_bfloat16(probe.device) else "float32"
+        fabric = Fabric(
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=nodes,
+            precision="bf16-mixed" if precision == "bfloat16" else "32-true",
+            strategy="ddp" if devices * nodes > 1 else "auto",
+        )
+        fabric.launch()
     return fabric, precision
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Fabric from telling what a run announces itself."""
+    log = logging.getLogger("lightning_fabric")
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(level)

@@ -31,7 +31,7 @@ from coview.training.optimizers import build_optimizer, peak_learning_rate
 from coview.training.randomness import isolated
 from coview.training.settings import Pretraining, parse
 from coview.typing import Images
-from coview.views import Jigsaw, Policy, ViewMaker
+from coview.views import Jigsaw, Policy, ViewMaker, takes_pictures
 from coview.views.splits import ColourSplit
 from coview.views.splits import parse as parse_split
 
@@ -69,6 +69,7 @@ class Job:
             seed=self.seed,
             start_step=start,
             device=self.fabric.device,
+            whole=takes_pictures(self.policy) and self.step.jigsaw is None,
             ranks_index=self.fabric.global_rank,
             ranks_size=self.fabric.world_size,
         )
@@ -157,7 +158,14 @@ def _build_encoder(settings: Pretraining, dataset: Dataset) -> Encoder:
         split = find_split(settings.split, find_objective(settings.objective), settings.encoder)
         split.channels(dataset.channels)
         mean, std = channel_statistics(dataset, convert=lambda x: encoders.split_channels(split, x))
-        return encoders.create_split(settings.encoder, split, size=dataset.size, mean=mean, std=std)
+        return encoders.create_split(
+            settings.encoder,
+            split,
+            size=dataset.size,
+            mean=mean,
+            std=std,
+            scaling=dataset.scaling,
+        )
     mean, std = channel_statistics(dataset)
     return encoders.create(
         copy.deepcopy(settings.encoder),
@@ -165,6 +173,7 @@ def _build_encoder(settings: Pretraining, dataset: Dataset) -> Encoder:
         size=dataset.size,
         mean=mean,
         std=std,
+        scaling=dataset.scaling,
     )
 
 
@@ -204,6 +213,8 @@ def build_job(fabric: Fabric, settings: Pretraining, dataset: Dataset, *, steps:
     policy, objective = find_policy(settings.views), build_objective(settings, dataset)
     check_views(policy, objective)
     check_labels(dataset, objective)
+    if len(dataset) < 2:
+        raise ValueError(f"source: training needs at least 2 images; {dataset.name} has 1")
     batch_size = effective_batch_size(settings.batch_size, len(dataset))
     if objective.needs.more_images_than_dims and batch_size <= settings.projector[-1]:
         raise ValueError(
@@ -282,7 +293,7 @@ def _build_learner(settings: Pretraining, dataset: Dataset, objective: Objective
     if objective.needs.predictor is not None:
         with isolated(settings.seed, "predictor"):
             predictor = encoders.predictor(
-                objective.needs.predictor, projector.dim, hidden=widths[0]
+                objective.needs.predictor, projector.dim, hidden=widths[0], norm=norm
             )
     head = None
     if settings.jigsaw:

@@ -226,7 +226,7 @@ class PretrainingStep:
         index = batch.index.cpu().numpy()
         when = {"seed": self.seed, "epoch": batch.epoch, "size": self.size}
         made = self.policy(images, index=index, **when)
-        views = of_one_shape(made, self.policy.name)
+        views = of_one_shape(made, self.policy.name).to(batch.index.device)
         if self.jigsaw is None:
             return views, None
         return views, self.jigsaw(images, index=index, **when).patches

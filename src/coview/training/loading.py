@@ -9,10 +9,13 @@ from safetensors.torch import save
 from torch import nn
 
 from coview import encoders
+from coview.data import Scaling
 from coview.encoders import Encoder, SplitBackbone
 from coview.training import checkpoints
 from coview.training.run_folder import RunFolder
 from coview.views.splits import ColourSplit, parse
+
+_PREPROCESSING = ("mean", "std", "low", "high", "backbone.mean", "backbone.std")
 
 
 def save_encoder(encoder: Encoder, path: Path, *, backbone: str) -> None:
@@ -23,9 +26,7 @@ def save_encoder(encoder: Encoder, path: Path, *, backbone: str) -> None:
         path: File to write, `.safetensors`.
         backbone: Its name for `encoders.build`, or the class of a user's own module.
     """
-    about = {"backbone": backbone, "channels": encoder.channels, "size": encoder.size}
-    if isinstance(encoder.backbone, SplitBackbone):
-        about["split"] = str(encoder.backbone.split)
+    about = _about(encoder, backbone)
     tensors = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
     with checkpoints.atomic(path) as file:
         file.write(save(tensors, metadata={"coview": json.dumps(about)}))
@@ -52,21 +53,47 @@ def load(run: RunFolder | Path | str, *, backbone: nn.Module | None = None) -> E
         raise ValueError(f"{path} was not written by coview; use --weights to start from it")
     if backbone is None and not encoders.is_known(about["backbone"]):
         raise ValueError(
-            f"{path} holds a {about['backbone']} of yours: load(run, backbone=that module)"
+            f"{path} holds a {about['backbone']} of yours: load(run, backbone=that module) makes "
+            "the encoder, which evaluate(run, encoder=...) and embed(encoder, ...) take"
         )
     encoder = _build(about, about["backbone"] if backbone is None else backbone)
     encoder.load_state_dict(encoders.read_weights(path))
     return encoder.eval()
 
 
+def fresh_like(encoder: Encoder, backbone: str) -> Encoder:
+    """Return an encoder of the same kind and preprocessing with weights drawn anew.
+
+    Args:
+        encoder: The model.
+        backbone: The name of its backbone.
+    """
+    fresh = _build(_about(encoder, backbone), backbone)
+    kept = {name: buffer for name, buffer in encoder.named_buffers() if name in _PREPROCESSING}
+    fresh.load_state_dict(kept, strict=False)
+    return fresh
+
+
+def _about(encoder: Encoder, backbone: str) -> dict[str, Any]:
+    """Return what it takes to build an encoder of the same kind; plain JSON."""
+    about: dict[str, Any] = {"backbone": backbone, "channels": encoder.channels}
+    about |= {"size": encoder.size, "wide": encoder.is_wide}
+    if isinstance(encoder.backbone, SplitBackbone):
+        about["split"] = str(encoder.backbone.split)
+    return about
+
+
 def _build(about: dict[str, Any], backbone: str | nn.Module) -> Encoder:
-    """Return an encoder of the kind that was saved."""
-    channels, size = about["channels"], about["size"]
-    mean, std = [0.0] * channels, [1.0] * channels
+    """Return an encoder of a kind; its preprocessing has yet to be filled in."""
+    channels = about["channels"]
+    given: dict[str, Any] = {"size": about["size"]}
+    given |= {"mean": [0.0] * channels, "std": [1.0] * channels}
+    if about["wide"]:
+        given["scaling"] = Scaling(low=[0.0], high=[1.0], percentiles=None, images=0)
     split = parse(about["split"]) if "split" in about else None
     if isinstance(split, ColourSplit) and isinstance(backbone, str):
-        return encoders.create_split(backbone, split, size=size, mean=mean, std=std)
-    return encoders.create(backbone, channels=channels, size=size, mean=mean, std=std)
+        return encoders.create_split(backbone, split, **given)
+    return encoders.create(backbone, channels=channels, **given)
 
 
 def _file(run: RunFolder | Path | str) -> Path:

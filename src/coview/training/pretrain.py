@@ -38,7 +38,7 @@ from coview.training.randomness import isolated
 from coview.training.run_folder import FORMAT, RunFolder, command_line, environment, now
 from coview.training.schedules import default_epochs
 from coview.training.settings import Pretraining
-from coview.views import of_one_shape
+from coview.views import of_one_shape, takes_pictures
 
 SMALL = 100
 """Below this many pixels the views default to `small` and the encoder to `compact`."""
@@ -202,7 +202,15 @@ def open_source(settings: Pretraining, device: torch.device) -> Dataset:
 def splits_of(dataset: Dataset, *, seed: int) -> Splits | None:
     """Return the splits by which a labelled dataset is judged; None without two classes."""
     labels = dataset.labels
-    if labels is None or len(np.unique(labels[labels >= 0])) < 2:
+    if labels is None:
+        return None
+    if len(found := np.unique(labels[labels >= 0])) < 2:
+        which = f"only the class {dataset.classes[found[0]]!r}" if len(found) else "no class"
+        warnings.warn(
+            f"labels: {which} occurs, so nothing can be judged by them",
+            RuntimeWarning,
+            stacklevel=2,
+        )
         return None
     try:
         return data.split(dataset, HELD_OUT, seed=seed)
@@ -424,7 +432,8 @@ def _write_views(folder: RunFolder, job: Job, training: Dataset, seed: int) -> N
     """Keep some views as the encoder sees them in the first epoch."""
     index = generator(seed, "pictures").permutation(len(training))[:_PICTURES]
     images = training.fetch(index)
-    made = job.policy(images, index=index, seed=seed, epoch=0, size=training.size)
+    seen: Any = training.pictures(index) if takes_pictures(job.policy) else images
+    made = job.policy(seen, index=index, seed=seed, epoch=0, size=training.size)
     folder.write_arrays(
         "pictures/views.npz",
         views=(of_one_shape(made, job.policy.name).clamp(0, 1) * 255).round().byte().cpu().numpy(),

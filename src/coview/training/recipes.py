@@ -44,7 +44,7 @@ class Recipe:
             "objective": self.objective(NEGATIVES),
             "views": self.policy(small=False),
             "projector": (128,) if self.head == "linear" else (0, 128),
-            "projector_norm": False,
+            "projector_norm": "none",
             "target_decay": 0.999,
             "target_schedule": "constant",
             "statistics": "per-view",

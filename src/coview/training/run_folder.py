@@ -40,11 +40,18 @@ class RunFolder:
         return {entry.name for entry in self.path.iterdir()} <= ours
 
     def check_free(self) -> None:
-        """Check that there is nothing in the folder yet.
+        """Check that there is nothing in the folder yet and that it can be written.
 
         Raises:
-            FileExistsError: If there is.
+            FileExistsError: If there is something.
+            PermissionError: If it cannot be written.
+            NotADirectoryError: If it lies below a file.
         """
+        nearest = next(place for place in (self.path, *self.path.parents) if place.exists())
+        if nearest != self.path and not nearest.is_dir():
+            raise NotADirectoryError(f"out: cannot write {self.path}: {nearest} is a file")
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise PermissionError(f"out: cannot write {self.path}: {nearest} allows no writing")
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise FileExistsError(
                 f"out: {self.path} exists and is not empty; give another folder, "

@@ -44,8 +44,8 @@ class Pretraining:
     """Start from these encoder weights (.safetensors or .pt): continued pretraining."""
     projector: tuple[int, ...] = (512, 128)
     """Output width of each layer of the projector; 0 is the width of the representation."""
-    projector_norm: bool = True
-    """Batch norm in the projector's hidden layers."""
+    projector_norm: Literal["batch", "layer", "none"] = "batch"
+    """Norm after the hidden layers of projector and predictor; layer is for tiny batches."""
     target_decay: float = 0.99
     """First decay of the target network, for objectives that need one."""
     target_schedule: Literal["cosine", "constant"] = "cosine"

@@ -14,7 +14,7 @@ from coview.views.flip import HorizontalFlip
 from coview.views.grayscale import Grayscale
 from coview.views.jigsaw import Jigsaw, JigsawRecord, replay_jigsaw
 from coview.views.jitter import ColorJitter
-from coview.views.maker import ViewMaker, of_one_shape
+from coview.views.maker import ViewMaker, of_one_shape, takes_pictures
 from coview.views.operation import Operation, Parameters
 from coview.views.operations import OPERATIONS
 from coview.views.policy import Policy, replay
@@ -51,4 +51,5 @@ __all__ = [
     "overlap",
     "replay",
     "replay_jigsaw",
+    "takes_pictures",
 ]

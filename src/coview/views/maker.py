@@ -55,6 +55,11 @@ class ViewMaker(Protocol):
         """Make the views of a batch; see `Policy`."""
 
 
+def takes_pictures(maker: ViewMaker) -> bool:
+    """Tell whether a maker takes images of different sides in a list: it says `takes_pictures`."""
+    return bool(getattr(maker, "takes_pictures", False))
+
+
 def of_one_shape(made: Made, name: str) -> Views:
     """Return the views as one tensor.
 

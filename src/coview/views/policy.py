@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -39,6 +39,8 @@ class Policy:
     Raises:
         ValueError: If there is no view, or not one positive share for each.
     """
+
+    takes_pictures: ClassVar[bool] = True
 
     name: str
     views: tuple[tuple[Operation, ...], ...]
