@@ -91,7 +91,9 @@ def test_ksg_saturates_at_its_ceiling(variant):
     assert "ceiling ψ(500) − ψ(5)" in str(found)
 
 
-@pytest.mark.parametrize("task", [bivariate(), sparse(5), dense(10), staircase(20, 4.0)], ids=str)
+@pytest.mark.parametrize(
+    "task", [bivariate(), sparse(5), dense(10), staircase(20, 4.0)], ids=lambda task: task.name
+)
 def test_canonical_is_exact_for_gaussians(task):
     found = canonical(*task.sample(4000, 2))
     assert found.value == pytest.approx(task.information, abs=4 * found.standard_error)
