@@ -1,6 +1,6 @@
 """Making views: coview beside lightly, timm and torchvision on this machine, all cores each.
 
-usage: python benchmarks/views.py [--quick] [--only NAME ...]
+usage: python benchmarks/views.py [--quick] [--only NAME ...] [--rounds N]
 
 simclr-32, simclr-96   uint8 images in memory, SimCLR's views without blur, as lightly's example
                        for CIFAR-10 has them; its SimCLRTransform on Pillow images in a DataLoader,
@@ -356,9 +356,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few images; writes no record")
     parser.add_argument("--only", nargs="+", default=[])
+    parser.add_argument("--rounds", type=int, default=7)
     asked = parser.parse_args()
     quick = asked.quick
-    rounds = 1 if quick else 7
+    rounds = 1 if quick else asked.rounds
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         **{
             f"{name}-{size}": partial(
@@ -380,7 +381,7 @@ def main() -> None:
         "operations-32": lambda: operations(32, count=16 if quick else 512, rounds=rounds),
         "operations-224": lambda: operations(224, count=4 if quick else 64, rounds=rounds),
     }
-    record: dict[str, Any] = {"benchmark": "views", "cores": CORES}
+    record: dict[str, Any] = {"benchmark": "views", "cores": CORES, "at_most_rounds": rounds}
     with alone():
         record["environment"] = environment("cpu")
         for name, part in parts.items():
