@@ -133,7 +133,7 @@ def train_lightly(
     return taken
 
 
-def pace(seen: Dataset, *, rounds: int = 3) -> dict[str, Any]:
+def pace(seen: Dataset, *, rounds: int = 2) -> dict[str, Any]:
     """Return the seconds of a step of both loops: long runs less short ones, in turns."""
 
     def ours(folder: Path, steps: int) -> float:
