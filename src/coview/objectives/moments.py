@@ -39,27 +39,6 @@ def exchanged_by_moments(
     return views * images * dim + scalars_of_pairs
 
 
-def outer_products(z: Float[Tensor, "*view batch dim"]) -> Float[Tensor, "*view dim dim"]:
-    """Return Zᵀ Z, with one product in the backward pass where autograd would take two."""
-    moments: Tensor = _OuterProducts.apply(z)
-    return moments
-
-
-class _OuterProducts(Function):
-    @staticmethod
-    def forward(ctx: Any, z: Tensor) -> Tensor:
-        ctx.save_for_backward(z)
-        return z.mT @ z
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        (z,) = ctx.saved_tensors
-        with torch.autocast(z.device.type, enabled=False):
-            to_rows: Tensor = z @ (gradient + gradient.mT)
-            return to_rows
-
-
 class Products(NamedTuple):
     """Products of stacked views: Zᵥᵀ Zᵥ of each, and zᵥᵢ·z_wᵢ for each pair of them."""
 
@@ -68,7 +47,7 @@ class Products(NamedTuple):
 
 
 def products_of_views(z: Float[Tensor, "view batch dim"]) -> Products:
-    """Return moments and dots together: their gradients are summed where they arise."""
+    """Return moments and dots; their gradients take one product and are summed in place."""
     return Products(*_ProductsOfViews.apply(z))
 
 
