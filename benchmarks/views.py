@@ -10,8 +10,9 @@ jpeg-20kB, jpeg-100kB  640 x 480 JPEG files to 224 x 224, decode included, two v
                        same transform on Pillow's decode in worker processes
 infomin-224            InfoMin's policy from 256 x 256 in memory; the same order of Pillow and
                        torchvision transforms with timm's rand-m10-n2-mstd0.5
-step-32                a training step, compact encoder, batch 256, float32: coview's step beside
-                       lightly's plain loop with the same encoder
+step-32                a training step, compact encoder, batch 256: coview's in bfloat16 and float32
+                       beside lightly's plain loop with the same encoder, in float32
+resnet18-32            the share of a ResNet-18's step, batch 256, that is not the encoder's
 operations             cost of each operation alone, fused and in its torch form, at 32 and 224
 
 Ours and theirs run in turns, medians of rounds. Writes records/views.json.
@@ -27,8 +28,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -36,7 +38,10 @@ from PIL import Image, ImageFilter
 from records import HERE, alone, load, write
 
 from coview import data, encoders, views
+from coview.training import devices
+from coview.training.job import Job, build_job
 from coview.training.run_folder import environment
+from coview.training.settings import Pretraining
 from coview.views import (
     Affine,
     ChannelJitter,
@@ -242,42 +247,48 @@ def infomin(*, count: int, rounds: int) -> dict[str, Any]:
     )
 
 
+def job_of(
+    images: np.ndarray, *, batch: int, precision: Literal["float32", "bfloat16"], encoder: str
+) -> Job:
+    """Return coview's own training on images in memory, SimCLR without blur."""
+    fabric, _ = devices.start(accelerator="cpu", devices=1, nodes=1, precision=precision)
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+    settings = Pretraining(
+        source=data.open(pixels),
+        objective="nt_xent:temperature=0.5",
+        views=simclr(blur=False),
+        encoder=encoder,
+        projector=(0, 128),
+        optimizer="sgd",
+        learning_rate=0.06,
+        batch_size=batch,
+    )
+    return build_job(fabric, settings, settings.source, steps=10**6)
+
+
+def stepping(job: Job, steps: int) -> Run:
+    """Take so many steps more; checks for finite values and records included."""
+    batches = job.batches(0)
+
+    def run() -> int:
+        for batch in islice(batches, steps):
+            job.step(batch)
+            job.state.step += 1
+        return 2 * steps * job.batch_size
+
+    return run
+
+
 def training_step(*, steps: int, batch: int, rounds: int) -> dict[str, Any]:
-    """Views, forward, loss, backward and update of a SimCLR step, both sides in float32."""
+    """Views, forward, loss, backward and update of a SimCLR step, by coview in both precisions."""
     from lightly.loss import NTXentLoss
     from lightly.models.modules import SimCLRProjectionHead
     from lightly.transforms import SimCLRTransform
 
-    from coview.objectives.contrastive import nt_xent
-    from coview.training.randomness import isolated
-
     images = photographs(steps * batch, 32, 32)
-    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-    policy = simclr(blur=False)
-
-    def network() -> torch.nn.Module:
-        with isolated(0, "benchmark"):
-            encoder = encoders.create("compact", channels=3, size=32, mean=[0.5] * 3, std=[0.2] * 3)
-            return torch.nn.Sequential(encoder, SimCLRProjectionHead(encoder.dim, encoder.dim, 128))
-
-    def update(loss: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    mine, peer = network(), network()
-    optimizers = [torch.optim.SGD(model.parameters(), lr=0.06) for model in (mine, peer)]
-    seconds_in_views: list[float] = []
-
-    def ours() -> int:
-        for step in range(steps):
-            index = np.arange(step * batch, (step + 1) * batch)
-            started = time.perf_counter()
-            made = policy(pixels[index], index=index, seed=0, epoch=0, size=32).views
-            seconds_in_views.append(time.perf_counter() - started)
-            z = mine(made.flatten(0, 1)).unflatten(0, (2, batch))
-            update(nt_xent(z, temperature=0.5), optimizers[0])
-        return 2 * steps * batch
+    encoder = encoders.create("compact", channels=3, size=32, mean=[0.5] * 3, std=[0.2] * 3)
+    peer = torch.nn.Sequential(encoder, SimCLRProjectionHead(encoder.dim, encoder.dim, 128))
+    optimizer = torch.optim.SGD(peer.parameters(), lr=0.06)
 
     def theirs(workers: int) -> Run:
         loader = torch.utils.data.DataLoader(
@@ -292,16 +303,56 @@ def training_step(*, steps: int, batch: int, rounds: int) -> dict[str, Any]:
 
         def run() -> int:
             for x0, x1 in loader:
-                update(criterion(peer(x0), peer(x1)), optimizers[1])
+                loss = criterion(peer(x0), peer(x1))
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
             return 2 * steps * batch
 
         return run
 
-    sides = {f"loop, {workers} workers": theirs(workers) for workers in (0, CORES)}
-    result = compare(ours, sides, rounds=rounds)
-    rate = result["sides"]["coview"]["views_per_second"]
-    share = statistics.median(seconds_in_views) / (2 * batch / rate)
-    return result | {"share_of_our_step_in_views": round(share, 4)}
+    ours = {
+        precision: stepping(
+            job_of(images, batch=batch, precision=precision, encoder="compact"), steps
+        )
+        for precision in ("bfloat16", "float32")
+    }
+    loops = {f"loop, {workers} workers": theirs(workers) for workers in (0, CORES)}
+    before = load()
+    found = rates({**ours, **loops}, rounds=rounds)
+    best = max(found[name]["views_per_second"] for name in loops)
+    return {
+        "sides": found,
+        "load_before": before,
+        **{
+            f"times_faster, {name} to their float32": round(
+                found[name]["views_per_second"] / best, 2
+            )
+            for name in ours
+        },
+    }
+
+
+def resnet_share(*, batch: int, rounds: int) -> dict[str, Any]:
+    """Share of a ResNet-18's training step that is not its forward and backward pass."""
+    shares: dict[str, Any] = {}
+    for precision in ("float32", "bfloat16"):
+        images = photographs(2 * batch, 32, 32)
+        job = job_of(images, batch=batch, precision=precision, encoder="resnet18")
+        whole = stepping(job, 1)
+        views = torch.rand(2 * batch, 3, 32, 32)
+
+        def alone_in(job: Job = job, views: torch.Tensor = views) -> int:
+            with job.fabric.autocast():
+                h = job.learner.encoder(views)
+            h.backward(torch.ones_like(h) / h.numel())
+            job.learner.encoder.zero_grad()
+            return len(views)
+
+        found = rates({"step": whole, "encoder": alone_in}, rounds=rounds)
+        step, encoder = (found[name]["views_per_second"] for name in ("step", "encoder"))
+        shares[precision] = {"sides": found, "outside_the_encoder": round(1 - step / encoder, 4)}
+    return shares
 
 
 def operations(size: int, *, count: int, rounds: int) -> dict[str, Any]:
@@ -378,6 +429,7 @@ def main() -> None:
         "step-32": lambda: training_step(
             steps=1 if quick else 8, batch=16 if quick else 256, rounds=rounds
         ),
+        "resnet18-32": lambda: resnet_share(batch=16 if quick else 256, rounds=rounds),
         "operations-32": lambda: operations(32, count=16 if quick else 512, rounds=rounds),
         "operations-224": lambda: operations(224, count=4 if quick else 64, rounds=rounds),
     }

@@ -41,17 +41,26 @@ class Decoded(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """The same of images with sides of their own: one storage goes from process to process."""
+    """The same of images with sides of their own: one storage goes from process to process.
+
+    Attributes:
+        pixels: One image after the other, each [height, width, channel] as decoders give it.
+        shapes: Height, width and channels of each.
+        failures: Those that could not be read.
+    """
 
     pixels: UInt8[Tensor, " number"]
     shapes: list[tuple[int, ...]]
     failures: list[Skipped]
 
     def pictures(self) -> list[Picture]:
-        """Return the images one by one."""
+        """Return the images one by one, [channel, height, width] with channels last in memory."""
         sizes = [math.prod(shape) for shape in self.shapes]
         parts = torch.split(self.pixels, sizes)
-        return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
+        return [
+            part.view(shape).permute(2, 0, 1)
+            for part, shape in zip(parts, self.shapes, strict=True)
+        ]
 
 
 class Decoder:
@@ -84,8 +93,9 @@ class Decoder:
     def packed(self, results: list[UInt8[np.ndarray, "channel _ _"] | Skipped]) -> Packed:
         """Put images of any sides one after the other."""
         images, failures = self._filled(results)
-        pixels = torch.from_numpy(np.concatenate([image.ravel() for image in images]))
-        return Packed(pixels, [image.shape for image in images], failures)
+        stored = [image.transpose(1, 2, 0) for image in images]
+        pixels = torch.from_numpy(np.concatenate([image.ravel() for image in stored]))
+        return Packed(pixels, [image.shape for image in stored], failures)
 
     def _filled(
         self, results: list[UInt8[np.ndarray, "channel _ _"] | Skipped]

@@ -56,7 +56,7 @@ class Recipe:
         Raises:
             ValueError: If the channels cannot be made to fit, or a wide image has no scaling.
         """
-        return self._stored(_square(self._fitting(pixels), self.size))
+        return np.ascontiguousarray(self._stored(_square(self._fitting(pixels), self.size)))
 
     def render_whole(
         self, pixels: Shaped[np.ndarray, "height width channel"]
@@ -93,7 +93,7 @@ class Recipe:
                 raise ValueError(f"images of type {pixels.dtype} need a scaling")
             pixels = scale(pixels, self.scaling)
         shape = (self.channels, *pixels.shape[:2])
-        return np.ascontiguousarray(np.broadcast_to(pixels.transpose(2, 0, 1), shape))
+        return np.broadcast_to(pixels.transpose(2, 0, 1), shape)
 
 
 def scale(
