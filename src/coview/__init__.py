@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from coview.evaluation.embed import embed as embed
     from coview.evaluation.evaluate import evaluate as evaluate
     from coview.training.loading import load as load
+    from coview.training.replay import replay_run as replay_run
 
 _before = _random.getstate()
 import_module("rich.console")  # draws from the global generator when it is first imported
@@ -28,11 +29,22 @@ _HOMES = {
     "load": "coview.training.loading",
     "page": "coview.commands",
     "pretrain": "coview.commands",
+    "replay_run": "coview.training.replay",
     "show_views": "coview.commands",
     "study": "coview.commands",
 }
 
-__all__ = ["doctor", "embed", "evaluate", "load", "page", "pretrain", "show_views", "study"]
+__all__ = [
+    "doctor",
+    "embed",
+    "evaluate",
+    "load",
+    "page",
+    "pretrain",
+    "replay_run",
+    "show_views",
+    "study",
+]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401

@@ -96,7 +96,7 @@ class Views:
     source: Annotated[Named, tyro.conf.Positional]
     """Folder, .npz or .npy file, or `sample`."""
     views: Named = "auto"
-    """A preset; auto is small below 100 pixels, simclr above."""
+    """Preset, as in small:flip=0, or policy file; auto is small below 100 pixels, simclr above."""
     out: Path = Path("views.html")
     """Page to write."""
     size: int | None = None

@@ -40,6 +40,7 @@ def pretrain(source: Any, **settings: Any) -> "RunFolder":  # noqa: ANN401
         coview.training.loop.Stopped: After a signal, or when the representations stay collapsed.
     """
     from coview.evaluation.atlas import write_atlas
+    from coview.evaluation.diagnosis import write_diagnosis
     from coview.evaluation.evaluate import evaluate
     from coview.pages import write_page
     from coview.training.pretrain import train
@@ -48,13 +49,19 @@ def pretrain(source: Any, **settings: Any) -> "RunFolder":  # noqa: ANN401
     asked = Pretraining(source=source, **filled(settings))
     trained = train(asked)
     if trained.first:
+        judged = False
         if trained.splits is not None and asked.evaluate:
             try:
                 evaluate(
                     trained.folder, trained.dataset, splits=trained.splits, encoder=trained.encoder
                 )
+                judged = True
             except ValueError as error:  # too few labels: the encoder is there all the same
                 warnings.warn(f"not judged: {error}", RuntimeWarning, stacklevel=2)
+        if asked.evaluate and not judged:
+            write_diagnosis(
+                trained.folder, trained.encoder, trained.dataset, trained.splits, seed=asked.seed
+            )
         write_atlas(
             trained.folder, trained.encoder, trained.dataset, trained.splits, seed=asked.seed
         )
@@ -92,7 +99,8 @@ def show_views(
 
     Args:
         source: A folder, an .npz or .npy file, arrays, tensors, a `Dataset`, or `sample`.
-        views: A preset or a `Policy`; `auto` is what `pretrain` would take.
+        views: A preset, as in `small:flip=0`, a policy file or a `Policy`; `auto` is what
+            `pretrain` would take.
         out: HTML file to write.
         size: Side of images and views in pixels; default: as stored.
         seed: Of the images shown and of their views.
@@ -101,19 +109,25 @@ def show_views(
         The file.
 
     Raises:
-        ValueError: If there is no such preset, or an option is out of range.
+        ValueError: If there is no such preset, an option is out of range, or the views are not a
+            policy of operations.
         FileNotFoundError: If there is no such source.
         OSError: If the file cannot be written.
     """
     from coview import data
     from coview.pages.gallery import write_gallery
+    from coview.training.job import find_policy
     from coview.training.pretrain import SMALL
-    from coview.views import get
+    from coview.views import Policy
 
     dataset = data.open(source, size=size, largest=224)
     if views == "auto":
         views = "small" if dataset.size < SMALL else "simclr"
-    policy = get(views)
+    policy = find_policy(views)
+    if not isinstance(policy, Policy):
+        raise ValueError(
+            f"views: the gallery shows a Policy of operations, not {type(policy).__name__}"
+        )
     drawn, overlap = _draw_views(dataset, policy, seed=seed)
     facts = [
         ("Images", f"{dataset.name}, {dataset.size} × {dataset.size}"),

@@ -24,6 +24,7 @@ LAYERS = (
     "probes",
     "training",
     "evaluation",
+    "search",
     "studies",
     "pages",
     "testing",

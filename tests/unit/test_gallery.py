@@ -61,6 +61,26 @@ def test_blur_is_ordered_by_its_width(tmp_path):
     assert sigmas[-1] > 4 * sigmas[0]
 
 
+def test_randaugment_is_ordered_by_how_many_operations_were_done(tmp_path):
+    page = coview.show_views(images(), views="infomin", out=tmp_path / "v.html")
+    cells = sections(page)["Randaugment"].split('class="cell"')[1:]
+    done = []
+    for cell in cells:
+        named = re.findall(r"operation \d (\w+)", cell)
+        done.append(sum(name not in ("none", "identity") for name in named))
+    assert done == sorted(done)
+    assert (done[0], done[-1]) == (0, 2)
+
+
+def test_an_operation_used_twice_in_a_view_has_two_rows(tmp_path):
+    crop, flip = views.RandomResizedCrop(), views.HorizontalFlip(probability=0.0)
+    twice = views.Policy(name="twice", views=((crop, flip, views.HorizontalFlip()), (crop,)))
+    page = coview.show_views(images(), views=twice, out=tmp_path / "v.html")
+    rows = sections(page)
+    assert list(rows) == ["Crop", "Flip", "Flip 2", "The policy"]
+    assert rows["Flip 2"].count("<em>flip 2</em>") == 4
+
+
 def test_the_command_writes_the_same_page(tmp_path, capsys):
     source = tmp_path / "x.npy"
     np.save(source, images().permute(0, 2, 3, 1).numpy())

@@ -242,6 +242,57 @@ def test_a_collapse_is_said(tmp_path):
     assert "has collapsed" in headline(read_records(run)).text
 
 
+def fake_diagnosis(**changed):
+    return {
+        "verdict": "healthy", "sentence": "Healthy: no collapse, and the views are not too strong.",
+        "evidence": "", "advice": "Whether they serve a task, only labels tell.",
+        "checks": [
+            {"against": "full collapse", "measure": "spread <of> all", "value": 0.41234,
+             "limit": 0.01, "least": True, "passed": True},
+            {"against": "views too weak", "measure": "before training", "value": 0.97,
+             "limit": 0.9, "least": False, "passed": False},
+        ],
+        "measures": [{"name": "LiDAR", "value": 106.2555, "meaning": "directions, of 255"}],
+        "cautions": ["60 images in 256 dimensions."], "images": 1000, "views": 4, "dim": 256,
+        "policy": "small", "held_out": True, "images_from": "sample", "draws": 2, "seed": 0,
+    } | changed  # fmt: skip
+
+
+def test_a_diagnosis_is_shown_verdict_first(tmp_path):
+    run = write_fake_run(tmp_path / "diagnosed")
+    (run / "diagnosis.json").write_text(json.dumps(fake_diagnosis()))
+    page = write_page(run).read_text(encoding="utf-8")
+    assert parsed(page).ids[:3] == ["judgement", "diagnosis", "views"]
+    text = text_of(page)
+    parts = (
+        "from 4 views each of 1,000 images that training never saw, made by &#39;small&#39; as in",
+        "Healthy: no collapse, and the views are not too strong. Whether they serve",
+        "full collapse spread &lt;of&gt; all 0.412 at least 0.01 ✓",
+        "views too weak before training 0.97 at most 0.9 ✗",
+        "60 images in 256 dimensions.",
+        "LiDAR 106 directions, of 255",
+    )
+    places = [text.find(part) for part in parts]
+    assert min(places) >= 0
+    assert places == sorted(places)
+    assert '<p class="banner"><b>Healthy' not in page
+
+
+def test_without_labels_the_diagnosis_is_the_headline(tmp_path):
+    run = write_fake_run(tmp_path / "ill", labelled=False)
+    sentence = "Cluster collapse: the images lie on a few points."
+    ill = fake_diagnosis(
+        verdict="cluster collapse", sentence=sentence, evidence="share: 0.001, sound at least 0.05",
+        views=1, policy=None, held_out=False,
+    )  # fmt: skip
+    (run / "diagnosis.json").write_text(json.dumps(ill))
+    page = write_page(run).read_text(encoding="utf-8")
+    assert headline(read_records(run)).text == f"No labels, so no accuracy. {sentence}"
+    assert f'<p class="banner"><b>{sentence}</b>' in page
+    assert f"{sentence} (share: 0.001, sound at least 0.05.) Whether" in text_of(page)
+    assert "from 1,000 images, as they are." in text_of(page)
+
+
 def test_missing_records_leave_their_section_out(tmp_path):
     run = tmp_path / "young"
     run.mkdir()

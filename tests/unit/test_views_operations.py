@@ -13,6 +13,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from coview import random
 from coview.views import (
+    Affine,
     ColorJitter,
     GaussianBlur,
     Grayscale,
@@ -388,3 +389,16 @@ def test_a_kernel_wider_than_the_image_is_an_error():
     operation = GaussianBlur(kernel=23, probability=1.0)
     with pytest.raises(ValueError, match="kernel is 23 pixels"):
         operation.apply(images, drawn(operation, images), size=11)
+
+
+@pytest.mark.parametrize(
+    ("kind", "bad"),
+    [
+        (RandomResizedCrop, {"ratio": (1.0, float("inf"))}),
+        (GaussianBlur, {"sigma": (0.1, float("inf"))}),
+        (Affine, {"scale": (1.0, float("inf"))}),
+    ],
+)
+def test_ranges_end_somewhere(kind, bad):
+    with pytest.raises(ValueError, match=rf"{next(iter(bad))} must be .*inf"):
+        kind(**bad)

@@ -356,3 +356,14 @@ def test_small_takes_arguments():
 def test_an_unknown_preset_names_the_nearest():
     with pytest.raises(ValueError, match="unknown policy 'simclar'; nearest is 'simclr'"):
         views.get("simclar")
+
+
+def test_pictures_that_ask_for_a_gradient_are_an_error():
+    images = (pixels(2) / 255).requires_grad_()
+    with pytest.raises(ValueError, match="images ask for a gradient"):
+        views.get("small")(images, index=np.arange(2), seed=0, epoch=0, size=16)
+
+
+def test_a_value_of_a_wrong_kind_is_an_error_of_the_preset():
+    with pytest.raises(ValueError, match="views 'small': "):
+        views.get("small", flip="a")

@@ -228,6 +228,21 @@ def test_a_policy_may_be_toml(tmp_path):
             '{"name": "x", "views": [[{"operation": "flip", "probability": "a"}]]}',
             "flip.probability must be a number, got 'a'",
         ),
+        (
+            "a.json",
+            '{"name": "x", "views": [[{"operation": "randaugment", "increasing": "false"}]]}',
+            "randaugment.increasing must be true or false, got 'false'",
+        ),
+        (
+            "a.json",
+            '{"name": "x", "views": [[{"operation": "randaugment", "layers": 2.5}]]}',
+            "randaugment.layers must be a whole number, got 2.5",
+        ),
+        (
+            "a.json",
+            '{"name": "x", "views": [[{"operation": "blur", "kernel": 2.5}]]}',
+            "blur.kernel must be a whole number, got 2.5",
+        ),
         ("a.json", '{"name": "x", "views": [1]}', r"views\[0\]"),
         ("a.json", '{"name": "x", "views": [[]], "sizes": [1, 2]}', "2 entries for 1 views"),
     ],

@@ -49,8 +49,8 @@ def collapse(h: Array, *, min_spread: float = 0.01, min_rank_fraction: float = 0
             m = min(batch - 1, dim); never less than 2 directions (three quarters of m if m < 3).
 
     Returns:
-        The verdict; `evidence` holds standard_deviation_ratio, effective_rank (centred),
-        largest_rank (m) and least_rank (the limit applied).
+        The verdict; `evidence` holds standard_deviation_ratio, least_spread (its limit),
+        effective_rank (centred), largest_rank (m) and least_rank (the limit applied).
 
     Raises:
         ValueError: If `h` has fewer than two rows or is not finite.
@@ -61,6 +61,7 @@ def collapse(h: Array, *, min_spread: float = 0.01, min_rank_fraction: float = 0
     least = max(min_rank_fraction * largest, min(2.0, 0.75 * largest))
     evidence = {
         "standard_deviation_ratio": spread,
+        "least_spread": min_spread,
         "effective_rank": rank,
         "largest_rank": float(largest),
         "least_rank": least,

@@ -1,4 +1,6 @@
-"""Singular values of representations and their effective number."""
+"""Singular values of representations: their effective number, stable rank and decay."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -7,6 +9,9 @@ from torch import Tensor
 
 Array = Float[Tensor, "batch dim"] | Float[np.ndarray, "batch dim"]
 """Representations or embeddings as a tensor or an array."""
+
+AnyArray = Float[Tensor, "_ _"] | Float[np.ndarray, "_ _"]
+"""The same, one of several whose shapes may differ."""
 
 
 def checked(h: Array) -> Tensor:
@@ -55,13 +60,53 @@ def effective_rank(h: Array, *, centered: bool = False, eps: float = 1e-7) -> fl
     References:
         garrido2023rankme (arXiv 2210.02885), eq. 1.
     """
+    return effective_number(_singular_values(checked(h), centered=centered), eps=eps)
+
+
+def effective_number(weights: Float[Tensor, " weight"], *, eps: float = 1e-7) -> float:
+    """Return the exponential of the entropy of non-negative weights; 0 when all are 0.
+
+    Args:
+        weights: Any scale.
+        eps: Added to each normalised weight.
+
+    Raises:
+        ValueError: If `eps` is not positive.
+    """
     if not eps > 0:
         raise ValueError(f"eps must be positive, got {eps}")
+    if not bool(weights.any()):
+        return 0.0
+    p = weights / weights.sum() + eps
+    return float(torch.exp(-(p * p.log()).sum()))
+
+
+def stable_rank(h: Array, *, centered: bool = False) -> float:
+    r"""Return the sum of the squared singular values over the largest of them.
+
+    .. math:: \lVert H \rVert_F^2 / \lVert H \rVert_2^2
+
+    Args:
+        h: Representations or embeddings [batch, dim].
+        centered: Subtract the mean first.
+
+    Returns:
+        From 1 to min(batch, dim), never above the rank; 0 when every row is the same (centred) or
+        zero.
+
+    Raises:
+        ValueError: If `h` has fewer than two rows or is not finite.
+
+    Known points: m orthogonal directions of equal strength give m.
+    Invariances: Scaling and orthogonal changes of basis; translations only if `centered`.
+
+    References:
+        rudelson2007sampling, section 1.
+    """
     values = _singular_values(checked(h), centered=centered)
     if not bool(values.any()):
         return 0.0
-    p = values / values.sum() + eps
-    return float(torch.exp(-(p * p.log()).sum()))
+    return float((values / values[0]).square().sum())
 
 
 def spectrum(h: Array) -> Float[Tensor, " direction"]:
@@ -78,3 +123,67 @@ def spectrum(h: Array) -> Float[Tensor, " direction"]:
     """
     values = _singular_values(checked(h), centered=True)
     return values / values[0] if bool(values.any()) else values
+
+
+@dataclass(frozen=True, kw_only=True)
+class PowerLaw:
+    """How eigenvalues fall with their rank j: as j to the power -alpha.
+
+    Attributes:
+        alpha: The exponent; near 1 in good representations, according to the paper.
+        r2: Share of the variance of the logarithms that the line explains, in [0, 1], with the
+            weights of the fit. Below about 0.95 there is no power law and alpha means nothing.
+        first: First rank of the fit, from 1.
+        last: Last rank of the fit.
+    """
+
+    alpha: float
+    r2: float
+    first: int
+    last: int
+
+
+_LEAST_RANKS = 10
+
+
+def power_law(h: Array, *, first: int = 11, last: int = 100) -> PowerLaw:
+    r"""Fit the decay of the eigenvalues of the covariance (alpha-ReQ).
+
+    .. math:: \log \lambda_j \approx c - \alpha \log j, \quad j = j_1, \dots, j_2
+
+    by least squares with weights 1 / j.
+
+    Args:
+        h: Representations [batch, dim], centred here. With few rows for the dimension the tail
+            falls too fast and alpha is too high.
+        first: Rank of the first eigenvalue in the fit.
+        last: Rank of the last one; the number of eigenvalues that are not 0, if that is less.
+
+    Raises:
+        ValueError: If `h` has fewer than two rows or is not finite, or the fit has fewer than 10
+            eigenvalues (a collapse has none that follow a law).
+
+    Convention: Ranks 11 to 100, weights 1 / j and the centred covariance are those of the authors'
+        package reptrix (arnab39/reptrix, `get_alpha`), which takes them from the code of Stringer
+        et al. 2019; the paper leaves the range open. reptrix's R2 is unweighted and reaches to
+        rank 100 or 500; ours is of the fit itself.
+    Known points: Eigenvalues j^-a give alpha = a and R2 = 1.
+
+    References:
+        agrawal2022alphareq, section 3; stringer2019geometry.
+    """
+    values = _singular_values(checked(h).double(), centered=True)
+    last = min(last, int((values > 0).sum()))
+    if first < 1 or last - first + 1 < _LEAST_RANKS:
+        raise ValueError(
+            f"first: a fit needs at least {_LEAST_RANKS} eigenvalues from rank 1 on; of h "
+            f"{tuple(h.shape)} there are ranks {first} to {last}"
+        )
+    j = torch.arange(first, last + 1, dtype=values.dtype, device=values.device)
+    x, y, weights = j.log(), 2 * values[first - 1 : last].log(), 1 / j
+    x, y = (side - (weights * side).sum() / weights.sum() for side in (x, y))
+    slope = (weights * x * y).sum() / (weights * x * x).sum()
+    total = (weights * y * y).sum()
+    left = (weights * (y - slope * x).square()).sum()
+    r2 = 1.0 if float(total) == 0 else float(1 - left / total)
+    return PowerLaw(alpha=-float(slope), r2=r2, first=first, last=last)

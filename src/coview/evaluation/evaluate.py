@@ -15,6 +15,7 @@ from torch import nn
 from coview import data, encoders
 from coview.data import Dataset, Splits, check_labels
 from coview.encoders import Encoder
+from coview.evaluation.diagnosis import write_diagnosis
 from coview.evaluation.subjects import raw_pixels, reinitialised, starting, untrained
 from coview.probes import Features, Judgement, judge
 from coview.training.features import extract
@@ -43,7 +44,8 @@ def evaluate(
 
     Beside the encoder stand raw pixels, an untrained encoder of the same kind and the weights that
     it started from, if any. Probe settings are chosen on the validation split; the test split is
-    read once. For a run folder the judgement is written into it.
+    read once. For a run folder the judgement is written into it, and beside it `diagnosis.json`:
+    what the representations and views look like without labels.
 
     Args:
         subject: A run folder, or a module from images to representations.
@@ -102,6 +104,7 @@ def evaluate(
             "test_images_seen_in_training": _seen(folder, dataset, split),
         }
         folder.write(judgement.to_record() | about, "evaluation.json")
+        write_diagnosis(folder, encoder, dataset, split, seed=seed)
     return judgement
 
 

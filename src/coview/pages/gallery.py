@@ -105,8 +105,12 @@ def write_gallery(
 
 
 def _operations(policy: Mapping[str, Any]) -> list[str]:
-    """Return the names of the operations in the order of first use."""
-    used = [operation["operation"] for view in policy["views"] for operation in view]
+    """Return the operations in the order of first use, as captions name them: "blur", "blur 2"."""
+    used = []
+    for view in policy["views"]:
+        names = [operation["operation"] for operation in view]
+        repeats = [names[:place].count(name) for place, name in enumerate(names)]
+        used += [f"{name} {n + 1}" if n else name for name, n in zip(names, repeats, strict=True)]
     return list(dict.fromkeys(used))
 
 
@@ -142,6 +146,10 @@ def _strength(
             if isinstance(value, int | float) and not isinstance(value, bool)
         }
     )
+    chosen = [[v for v in (caption or {}).values() if isinstance(v, str)] for caption in captions]
+    if any(chosen):
+        counts = [sum(name not in ("none", "identity") for name in names) for names in chosen]
+        return np.array(counts, np.float64), "by how many of its operations were done"
     if not numbers or not done.any():
         return done.astype(np.float64), "left alone, then done"
     table = np.array(

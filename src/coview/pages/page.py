@@ -63,6 +63,7 @@ def render(records: Records) -> str:
         facts=words.facts(records),
         run=records.run,
         judgement=_judgement(records),
+        diagnosis=_diagnosis(records.diagnosis) if records.diagnosis else None,
         pairs=_pairs(records.views) if records.views else [],
         channel_note=channel_note(records.views.images.shape[1]) if records.views else "",
         rows=_neighbours(atlas, records.classes) if atlas else [],
@@ -98,6 +99,30 @@ def _judgement(records: Records) -> dict[str, Any] | None:
         "split": evaluation.get("split", {}),
         "notes": evaluation.get("settings", {}).get("notes", []),
         "settings": words.flat(evaluation.get("settings", {})),
+    }
+
+
+def _diagnosis(record: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "ill": record["verdict"] != "healthy",
+        "sentence": record["sentence"],
+        "evidence": record["evidence"],
+        "advice": record["advice"],
+        "what": words.diagnosed(record),
+        "checks": [
+            (
+                check["against"],
+                check["measure"],
+                charts.number(check["value"]),
+                f"{'at least' if check['least'] else 'at most'} {charts.number(check['limit'])}",
+                check["passed"],
+            )
+            for check in record["checks"]
+        ],
+        "measures": [
+            (row["name"], charts.number(row["value"]), row["meaning"]) for row in record["measures"]
+        ],
+        "cautions": record["cautions"],
     }
 
 

@@ -46,6 +46,7 @@ class Records:
     metrics: list[Json]
     skipped: list[Json]
     evaluation: Json | None
+    diagnosis: Json | None
     views: ViewPictures | None
     atlas: Atlas | None
 
@@ -72,13 +73,14 @@ def read_records(run: Path) -> Records:
     head = _json(run / "run.json")
     if head.get("format") != FORMAT:
         raise ValueError(f"{run / 'run.json'} has format {head.get('format')!r}, expected {FORMAT}")
-    evaluation = run / "evaluation.json"
+    evaluation, diagnosis = run / "evaluation.json", run / "diagnosis.json"
     return Records(
         folder=run,
         run=head,
         metrics=_lines(run / "metrics.jsonl"),
         skipped=_lines(run / "skipped.jsonl"),
         evaluation=_json(evaluation) if evaluation.is_file() else None,
+        diagnosis=_json(diagnosis) if diagnosis.is_file() else None,
         views=_views(run / "pictures" / "views.npz"),
         atlas=_atlas(run / "pictures" / "atlas.npz"),
     )

@@ -110,6 +110,10 @@ def _unjudged(records: Records) -> Headline:
         "the encoder serves a task, and ranks of different architectures do not compare. A few "
         f"labels settle it: coview evaluate {records.folder.name} --labels labels.csv"
     )
+    if records.diagnosis is not None:
+        return Headline(
+            text=f"No labels, so no accuracy. {records.diagnosis['sentence']}", lead=lead
+        )
     if records.atlas is None:
         return Headline(text="No labels, so no accuracy: this run has not been judged.", lead=lead)
     used, width = directions(records.atlas.spectrum), len(records.atlas.spectrum)
@@ -124,6 +128,16 @@ def _unjudged(records: Records) -> Headline:
             f"{used:.0f} of {width} directions."
         )
     return Headline(text=text, lead=lead)
+
+
+def diagnosed(record: Json) -> str:
+    """Say what a diagnosis looked at."""
+    held = " that training never saw" if record.get("held_out") else ""
+    seen = f"{record['images']:,} images{held}"
+    if record["views"] < 2:
+        return f"Without labels, from {seen}, as they are."
+    policy = f", made by {record['policy']!r} as in training" if record.get("policy") else ""
+    return f"Without labels, from {record['views']} views each of {seen}{policy}."
 
 
 def caption(operations: Mapping[str, Any]) -> list[tuple[str, str]]:

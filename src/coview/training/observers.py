@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from coview.diagnostics import collapse, effective_rank
+from coview.diagnostics import Verdict, collapse, effective_rank
 from coview.training.loop import Seen, Stopped
 from coview.training.run_folder import RunFolder
 
@@ -76,6 +76,7 @@ class Monitor:
         if due(seen, self.every):
             representations = seen.representations.float()
             self.latest.effective_rank = effective_rank(representations)
+            verdict = collapse(representations)
             row = {
                 "step": seen.step,
                 "epoch": round(seen.epoch, 4),
@@ -83,6 +84,7 @@ class Monitor:
                 "terms": dict(seen.terms),
                 "learning_rate": seen.learning_rate,
                 "effective_rank": self.latest.effective_rank,
+                "standard_deviation_ratio": verdict.evidence["standard_deviation_ratio"],
                 "images_per_second": round(seen.step * seen.images / max(seen.seconds, 1e-9), 1),
                 "seconds": round(seen.seconds, 3),
             }
@@ -90,10 +92,9 @@ class Monitor:
                 row["knn"] = self.latest.knn = self.knn()
             if self.folder is not None:
                 self.folder.append_metrics(row)
-            self._watch(seen, representations)
+            self._watch(seen, verdict)
 
-    def _watch(self, seen: Seen, representations: Any) -> None:  # noqa: ANN401
-        verdict = collapse(representations)
+    def _watch(self, seen: Seen, verdict: Verdict) -> None:
         self.collapsed_rows = self.collapsed_rows + 1 if verdict.collapsed else 0
         if self.collapsed_rows == 1:
             warnings.warn(f"step {seen.step}: {verdict.reason}", RuntimeWarning, stacklevel=2)

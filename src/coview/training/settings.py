@@ -36,8 +36,8 @@ class Pretraining:
     """spectral_contrastive, nt_xent, vicreg, byol, simsiam, minc or another of
     coview.objectives.names(); parameters as in nt_xent:temperature=0.1."""
     views: Named = "auto"
-    """simclr, byol, vicreg, simsiam or small; auto is small below 100 pixels, simclr above;
-    parameters as in small:flip=0."""
+    """simclr, byol, vicreg, infomin, small or another of coview.views.names(), or a policy file;
+    auto is small below 100 pixels, simclr above; parameters as in small:flip=0."""
     encoder: Named = "auto"
     """compact, or a timm or torchvision model; auto is compact up to 96 pixels, else resnet18."""
     weights: Path | None = None

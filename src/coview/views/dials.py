@@ -31,7 +31,9 @@ def dial(
         jitter: InfoMin's x: brightness, contrast and saturation 0.8 x, hue 0.2 x (at most 0.5).
             0 is none.
         blur: Largest sigma in pixels; the least stays, or is the same if larger. 0 is none.
-        magnitude: Of RandAugment, 0 to 10.
+        magnitude: Of RandAugment, 0 to 10. Not a strength in all its operations: at 0 posterise is
+            black, solarise inverts and factors are 0.1, unless it is `increasing`; invert,
+            autocontrast and equalise have none. For no RandAugment leave it out of the policy.
 
     Raises:
         ValueError: If a value is out of range, or the policy has no operation that it is of.

@@ -1,5 +1,6 @@
 """What an operation on a batch of images is; the operations themselves stand in their own files."""
 
+import math
 from collections.abc import Callable
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -90,8 +91,9 @@ def check_probability(value: float, name: str = "probability") -> None:
 
 
 def check_range(value: tuple[float, float], name: str, low: float, high: float) -> None:
-    """Raise ValueError unless `value` is an increasing pair with `low < value[0]`, `<= high`."""
-    if len(value) != 2 or not low < value[0] <= value[1] <= high:
+    """Raise ValueError unless `value` is an increasing finite pair, `low < value[0]`, `<= high`."""
+    if len(value) != 2 or not low < value[0] <= value[1] <= high or math.isinf(value[1]):
+        end = ")" if math.isinf(high) else "]"
         raise ValueError(
-            f"{name} must be an increasing pair of numbers in ({low}, {high}], got {value}"
+            f"{name} must be an increasing pair of numbers in ({low}, {high}{end}, got {value}"
         )

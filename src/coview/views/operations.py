@@ -84,6 +84,11 @@ def _like(default: object, value: object, name: str) -> object:
     if isinstance(default, float | tuple):
         kind = "a number" if isinstance(default, float) else "a list"
         raise ValueError(f"{name} must be {kind}, got {value!r}")
+    if isinstance(default, bool) and not isinstance(value, bool):
+        raise ValueError(f"{name} must be true or false, got {value!r}")
+    whole = type(default) is int or (default is None and value is not None)
+    if whole and type(value) is not int:
+        raise ValueError(f"{name} must be a whole number, got {value!r}")
     return value
 
 

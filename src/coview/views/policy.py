@@ -283,7 +283,7 @@ def _checked(images: AnyImages) -> AnyImages:
 
     Raises:
         ValueError: If there are no images or channels, the dtype is another, or floats are not
-            finite in [0, 1].
+            finite in [0, 1] or ask for a gradient.
     """
     if 0 in images.shape:
         raise ValueError(f"images are {tuple(images.shape)}: there is nothing to view")
@@ -291,6 +291,8 @@ def _checked(images: AnyImages) -> AnyImages:
         return images
     if not images.is_floating_point():
         raise ValueError(f"images must be uint8 or floats in [0, 1], got {images.dtype}")
+    if images.requires_grad:
+        raise ValueError("images ask for a gradient, which views do not have: detach them")
     low, high = (float(bound) for bound in torch.aminmax(images))
     if not (low >= 0.0 and high <= 1.0):
         raise ValueError(f"images that are floats must be in [0, 1], got [{low}, {high}]")
@@ -317,5 +319,7 @@ def _shape(images: Pictures) -> Shape:
         np.array(side, np.int64) for side in np.array([image.shape for image in images]).T
     )
     if len(set(channels.tolist())) > 1:
-        raise ValueError(f"images have different numbers of channels: {sorted(set(channels))}")
+        raise ValueError(
+            f"images have different numbers of channels: {np.unique(channels).tolist()}"
+        )
     return int(channels[0]), heights, widths

@@ -293,4 +293,7 @@ def get(policy: str | Policy, **parameters: Any) -> Policy:  # noqa: ANN401
         raise ValueError(
             f"views {policy!r} take no {wrong[0]!r}; {', '.join(allowed) or 'no parameters'}"
         )
-    return _PRESETS[policy](**parameters)
+    try:
+        return _PRESETS[policy](**parameters)
+    except TypeError as error:
+        raise ValueError(f"views {policy!r}: {error}") from error

@@ -187,7 +187,7 @@ def overlap(
 ) -> Float64[np.ndarray, " batch"]:
     """Return the intersection over union of the crops of two views, on the source image.
 
-    A view without a crop sees the whole image. Rotation and shear are not looked at.
+    A view without a crop sees the whole image. Affine maps and RandAugment are not looked at.
 
     Args:
         record: Of the first view.
