@@ -22,6 +22,7 @@ extensions = [
     "api",
     "atlas",
     "commands",
+    "studies",
 ]
 exclude_patterns = ["_build", "_ext"]
 suppress_warnings = ["myst.strikethrough"]

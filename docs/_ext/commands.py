@@ -31,13 +31,18 @@ def help_of(*command: str) -> str:
 
 def page() -> str:
     """Return the page with the help of all commands."""
-    first = help_of()
-    listed = re.search(r"\{([\w,-]+)\}", first)
-    if listed is None:
-        raise ValueError(f"coview --help lists no commands:\n{first}")
-    sections = [_INTRODUCTION, _block("coview", first)]
-    sections += [_block(f"coview {name}", help_of(name)) for name in listed[1].split(",")]
-    return "\n".join(sections)
+    return "\n".join([_INTRODUCTION, *_blocks()])
+
+
+def _blocks(*command: str) -> list[str]:
+    """Return the help of a command, and of those that its usage lists in braces alone."""
+    text = help_of(*command)
+    listed = re.match(r"usage: [\w ]*\[-h\] \{([\w,-]+)\}\n", text)
+    inner = listed[1].split(",") if listed else ()
+    return [
+        _block(" ".join(("coview", *command)), text),
+        *(block for name in inner for block in _blocks(*command, name)),
+    ]
 
 
 def _block(title: str, text: str) -> str:

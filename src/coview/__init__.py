@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from coview.checkup import doctor as doctor
+    from coview.commands import audit_views as audit_views
+    from coview.commands import learn_views as learn_views
     from coview.commands import page as page
     from coview.commands import pretrain as pretrain
     from coview.commands import show_views as show_views
@@ -23,9 +25,11 @@ import_module("rich.console")  # draws from the global generator when it is firs
 _random.setstate(_before)
 
 _HOMES = {
+    "audit_views": "coview.commands",
     "doctor": "coview.checkup",
     "embed": "coview.evaluation.embed",
     "evaluate": "coview.evaluation.evaluate",
+    "learn_views": "coview.commands",
     "load": "coview.training.loading",
     "page": "coview.commands",
     "pretrain": "coview.commands",
@@ -35,9 +39,11 @@ _HOMES = {
 }
 
 __all__ = [
+    "audit_views",
     "doctor",
     "embed",
     "evaluate",
+    "learn_views",
     "load",
     "page",
     "pretrain",

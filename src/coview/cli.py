@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from coview.search import Learning
 from coview.training.settings import Named, Pretraining
 
 _EXAMPLES = """
@@ -21,6 +22,8 @@ examples:
   coview embed runs/x ./images --out images.parquet
   coview page runs/x                               # make the page again
   coview views show ./images --views simclr        # what a policy does to your images
+  coview views audit ./images --views simclr       # what each of its operations removes
+  coview views learn ./images                      # views that share what the labels need
   coview study minc-tabular                        # a paper's claim, put to the test
   coview doctor                                    # what is installed, how fast
 """
@@ -88,11 +91,9 @@ class StudyRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Views:
-    """Show what a policy does to images: `views show SOURCE` writes one self-contained page."""
+class Gallery:
+    """Write one page with views of a few images, by the strength of each operation."""
 
-    action: Annotated[Literal["show"], tyro.conf.Positional]
-    """`show`: views of a few images by the strength of each operation."""
     source: Annotated[Named, tyro.conf.Positional]
     """Folder, .npz or .npy file, or `sample`."""
     views: Named = "auto"
@@ -103,6 +104,40 @@ class Views:
     """Width of images and views in pixels; default: as stored."""
     seed: int = 0
     """Of the images shown and of their views."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """Measure what each operation of a policy removes, what stays readable and what it costs."""
+
+    source: Annotated[Named, tyro.conf.Positional]
+    """Folder, .npz or .npy file, or `sample`; at least 100 images."""
+    views: Named = "auto"
+    """Preset, as in small:flip=0, or policy file; auto is small below 100 pixels, simclr above."""
+    out: Path = Path("audit")
+    """Folder to write; the same command goes on after an interruption."""
+    minutes: float = 4.0
+    """Time for all of it, measured once and turned into steps."""
+    steps: int | None = None
+    """Steps of the critic's encoder, instead of minutes."""
+    encoder: Path | None = None
+    """Run whose representations are asked what was done to a view; default: the audit's own
+    encoder."""
+    size: int | None = None
+    """Width of images and views in pixels; default: as stored, at most 96 on a CPU."""
+    seed: int = 0
+    """Of the images taken, their views and the encoder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """Look at views, audit them, or learn them."""
+
+    action: (
+        Annotated[Gallery, tyro.conf.subcommand("show")]
+        | Annotated[Audit, tyro.conf.subcommand("audit")]
+        | Annotated[Learning, tyro.conf.subcommand("learn")]
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +165,7 @@ def main(arguments: list[str] | None = None) -> None:
         _COMMANDS,
         args=arguments,
         prog="coview",
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
         description=f"Learn image representations without labels.\n{_EXAMPLES}",
     )
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
@@ -179,8 +215,7 @@ def _run(asked: Any, words: list[str]) -> None:  # noqa: ANN401
     elif isinstance(asked, Page):
         _say(str(coview.page(asked.run)))
     elif isinstance(asked, Views):
-        del arguments["action"]
-        _say(str(coview.show_views(arguments.pop("source"), **arguments)))
+        _views(asked.action)
     else:
         _show(coview.doctor(speed=asked.speed))
 
@@ -190,6 +225,19 @@ def _given(names: Iterable[str], words: list[str]) -> list[str]:
     flags = {word.partition("=")[0] for word in words if word.startswith("--")}
     options = {flag.removeprefix("--").replace("-", "_") for flag in flags}
     return [name for name in names if {name, f"no_{name}"} & options or name == "source"]
+
+
+def _views(asked: Gallery | Audit | Learning) -> None:
+    import coview
+
+    arguments = {field.name: getattr(asked, field.name) for field in fields(asked)}
+    source = arguments.pop("source")
+    if isinstance(asked, Gallery):
+        _say(f"page: {coview.show_views(source, **arguments)}")
+    elif isinstance(asked, Audit):
+        _say(f"page: {coview.audit_views(source, **arguments) / 'index.html'}")
+    else:
+        _say(f"page: {coview.learn_views(source, **arguments) / 'index.html'}")
 
 
 def _study(arguments: dict[str, Any]) -> None:

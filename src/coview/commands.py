@@ -141,6 +141,84 @@ def show_views(
     )
 
 
+def audit_views(
+    source: Any,  # noqa: ANN401
+    *,
+    views: Any = "auto",  # noqa: ANN401
+    size: int | None = None,
+    minutes: float = 4.0,
+    steps: int | None = None,
+    encoder: Any = None,  # noqa: ANN401
+    out: Path | str = Path("audit"),
+    seed: int = 0,
+) -> Path:
+    """Measure what each operation of a policy removes, what stays readable and what it costs.
+
+    The same call goes on after an interruption. See `coview.search.audit.audit_views`.
+
+    Args:
+        source: A folder, an .npz or .npy file, arrays, tensors, a `Dataset`, or `sample`.
+        views: A preset, as in `small:flip=0`, a policy file or a `Policy`; `auto` is what
+            `pretrain` would take.
+        size: Side of images and views in pixels; default: as stored.
+        minutes: Time for all of it, measured once and turned into steps.
+        steps: Steps of the critic's encoder, instead of minutes.
+        encoder: A run or a module whose representations are asked what was done to a view;
+            default: the audit's own encoder.
+        out: Folder to write: `audit.json`, `index.html`.
+        seed: Of the images taken, their views and the encoder.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: If the views cannot be audited, or an option is out of range.
+        FileNotFoundError: If there is no such source or run.
+        OSError: If the folder cannot be written.
+    """
+    from coview.pages.audit_page import write_audit_page
+    from coview.search import audit
+
+    folder = audit.audit_views(
+        source,
+        views=views,
+        size=size,
+        minutes=minutes,
+        steps=steps,
+        encoder=encoder,
+        out=out,
+        seed=seed,
+    )
+    write_audit_page(folder)
+    return folder
+
+
+def learn_views(source: Any, **settings: Any) -> Path:  # noqa: ANN401
+    """Learn views of images, and measure on images never seen what they share before and after.
+
+    Args:
+        source: A folder, an .npz or .npy file, arrays, tensors, a `Dataset`, or `sample`.
+        **settings: The other fields of `coview.search.Learning`.
+
+    Returns:
+        The folder: `learn.json`, `generator.safetensors`, `index.html`.
+
+    Raises:
+        ValueError: If a setting is out of range, there are no labels for an objective that needs
+            them, or images of one channel are to be split.
+        FileNotFoundError: If there is no such source, or nothing to resume.
+        FileExistsError: If the folder exists and `resume` was not asked for.
+        RuntimeError: If the game has diverged with two seeds.
+        coview.training.loop.Stopped: After a signal; `resume` goes on.
+    """
+    from coview.pages.learn_page import write_learn_page
+    from coview.search import learn
+
+    folder = learn.learn_views(source, **settings)
+    write_learn_page(folder)
+    return folder
+
+
 def _draw_views(
     dataset: "Dataset", policy: "Policy", *, seed: int
 ) -> "tuple[list[Drawn], float | None]":

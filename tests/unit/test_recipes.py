@@ -1,4 +1,4 @@
-"""The methods of PyContrast by name: what they set, that they train, resume and come back."""
+"""Methods by name: what they set, that they train, resume and come back."""
 
 import copy
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -97,7 +98,10 @@ def same(a: RunFolder, b: RunFolder) -> bool:
     )
 
 
-@pytest.mark.parametrize("name", recipes.RECIPES)
+SEVEN = {name: r for name, r in recipes.RECIPES.items() if isinstance(r, recipes.Recipe)}
+
+
+@pytest.mark.parametrize("name", SEVEN)
 def test_each_recipe_trains_and_its_encoder_comes_back(
     images: np.ndarray, tmp_path: Path, name: str
 ) -> None:
@@ -194,11 +198,11 @@ def test_settings_of_the_seven() -> None:
     }
     found = {
         name: (r.memory, r.temperature, r.views, r.head, r.jigsaw, r.split)
-        for name, r in recipes.RECIPES.items()
+        for name, r in SEVEN.items()
     }
     assert found == expected
     keys = (Path(__file__).parents[2] / "references.bib").read_text()
-    for recipe in recipes.RECIPES.values():
+    for recipe in SEVEN.values():
         large, small = (find_policy(recipe.policy(small=small)) for small in (False, True))
         assert len(large.views) == (2 if recipe.memory == "queue" else 1)
         blurs = [sum(isinstance(op, GaussianBlur) for op in p.views[0]) for p in (large, small)]
@@ -206,6 +210,36 @@ def test_settings_of_the_seven() -> None:
         assert large.views[0][0].scale[0] == (0.2 if recipe.memory == "queue" else 0.08)
         assert f"{{{recipe.citation}," in keys
         Pretraining(source="x", **recipe.settings())
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "parameters"), [("minc", 64, 23_508_032), ("minc-2x", 128, 66_834_240)]
+)
+def test_minc_on_imagenet(name: str, width: int, parameters: int) -> None:
+    recipe = recipes.get(name)
+    settings = Pretraining(source="x", **recipe.settings())
+    assert (settings.objective, settings.views) == ("minc", "simsiam")
+    assert (settings.projector, settings.batch_size) == ((4096, 256), 384)
+    assert (settings.optimizer, settings.warmup) == ("sgd", 0.0)
+    assert (recipe.learning_rate, recipe.weight_decay) == (0.1, 1e-4)
+    with torch.device("meta"):
+        network = timm.create_model(str(settings.encoder), num_classes=0)
+    assert network.layer1[0].conv2.out_channels == width
+    assert sum(p.numel() for p in network.parameters()) == parameters
+    keys = (Path(__file__).parents[2] / "references.bib").read_text()
+    assert f"{{{recipe.citation}," in keys
+
+
+def test_the_recipe_of_minc_trains_on_small_images(images: np.ndarray, tmp_path: Path) -> None:
+    trained = train(asked(images, tmp_path / "run", "minc"))
+    record = trained.folder.read()
+    assert (record["status"], record["config"]["views"]) == ("finished", "small")
+    assert record["config"]["learning_rate"] == pytest.approx(0.1 * 8 / 256)
+    assert record["config"]["weight_decay"] == 1e-4
+    assert not any("shrunk" in note for note in record["notes"])
+    terms = json.loads(trained.folder.metrics.read_text().splitlines()[-1])["terms"]
+    total = terms["alignment"] + terms["repulsion"]
+    assert terms["chi_squared"] == pytest.approx(-32 * total - 1, rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,11 @@ class MINC:
 
     `carried` has each batch embedded by the network of the step before too, without gradient, so
     that S can be carried over to the present one; otherwise S stays as it was seen.
+
+    The term `chi_squared` is J = −μ loss − 1, for J = 2 E[z·z′] − ‖E[z zᵀ]‖² − 1 ≤ I_χ²: an
+    estimate of a lower bound of the views' χ² information Σ λ² − 1, the mean of (ratio − 1)² of the
+    joint density over the product. It is not in nats and has no ceiling at log n. It is exact in
+    the mean where the matrix is the present second moment; a stale one may put it above the bound.
     """
 
     batch_weight: float = 0.3
@@ -221,9 +226,14 @@ class MINC:
             scale=self.scale,
             ranks=ranks,
         )
+        total = terms.alignment + terms.repulsion
         return Loss.of(
-            terms.alignment + terms.repulsion,
-            {"alignment": terms.alignment, "repulsion": terms.repulsion},
+            total,
+            {
+                "alignment": terms.alignment,
+                "repulsion": terms.repulsion,
+                "chi_squared": -self.scale * total - 1,
+            },
             {"outer_products": terms.outer_products, "rows": terms.rows},
         )
 

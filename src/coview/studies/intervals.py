@@ -1,8 +1,10 @@
-"""Means with 95 % t intervals over independent seeds."""
+"""Means with 95 % t intervals over independent seeds, as numbers, text and curves."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+
+from coview.studies.study import Band
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
@@ -15,3 +17,21 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
         return mean, -np.inf, np.inf
     half = float(stats.t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / len(array) ** 0.5)
     return mean, mean - half, mean + half
+
+
+def told(values: Sequence[float]) -> str:
+    """Return mean and interval as text."""
+    mean, low, high = mean_interval(values)
+    return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def band(name: str, cells: Mapping[int, Sequence[float]] | Mapping[float, Sequence[float]]) -> Band:
+    """Return the curve of means and intervals over x; places without values are left out."""
+    found = {x: mean_interval(values) for x, values in cells.items() if values}
+    return Band(
+        name=name,
+        x=[float(x) for x in found],
+        y=[mean for mean, _, _ in found.values()],
+        low=[low for _, low, _ in found.values()],
+        high=[high for _, _, high in found.values()],
+    )

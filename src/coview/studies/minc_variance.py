@@ -21,9 +21,8 @@ from coview.objectives import minc, spectral_contrastive
 from coview.objectives.rows import normalized
 from coview.random import generator
 from coview.ranks import Ranks
-from coview.studies.intervals import mean_interval
+from coview.studies.intervals import band, mean_interval
 from coview.studies.study import (
-    Band,
     Figure,
     Measured,
     Report,
@@ -188,24 +187,11 @@ def report(done: Sequence[Trial]) -> Report:
             cells.setdefault(where, []).append(trial.measured[part])
     tables, figures = [], []
     for part, title in parts.items():
-        rows, bands = [], []
-        for name in ESTIMATORS:
-            found = {
-                b: mean_interval(cells[part, name, b]) for b in BATCHES if (part, name, b) in cells
-            }
-            rows.append(
-                [name, *(f"{found[b][0]:.3g}" if b in found else "not run" for b in BATCHES)]
-            )
-            if found:
-                bands.append(
-                    Band(
-                        name=name,
-                        x=[float(b) for b in found],
-                        y=[middle for middle, _, _ in found.values()],
-                        low=[low for _, low, _ in found.values()],
-                        high=[high for _, _, high in found.values()],
-                    )
-                )
+        found = {name: {b: cells.get((part, name, b), []) for b in BATCHES} for name in ESTIMATORS}
+        rows = [
+            [name, *(f"{np.mean(values):.3g}" if values else "not run" for values in by.values())]
+            for name, by in found.items()
+        ]
         tables.append(
             Table(
                 title=f"{title} over the squared norm of the true gradient, mean over seeds",
@@ -218,7 +204,7 @@ def report(done: Sequence[Trial]) -> Report:
                 title=title,
                 note="Relative to the squared norm of the gradient of the whole pool.",
                 x_name="batch",
-                bands=bands,
+                bands=[band(name, by) for name, by in found.items() if any(by.values())],
                 x_logarithmic=True,
                 y_logarithmic=part == "variance",
             )

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -110,16 +111,18 @@ def _record(study: Study, settings: Settings, folder: Path) -> Path:
     return folder / "trials" / f"{key(study, settings)}.json"
 
 
-def _run(study: Study, settings: Settings, folder: Path) -> str | None:
+def _run(study: Study, settings: Settings, out: Path) -> str | None:
     """Run one trial in a worker; return its error, if there was one."""
     import torch
 
     torch.set_num_threads(1)
-    record = _record(study, settings, folder)
+    record = _record(study, settings, out)
     error = record.with_suffix(".error.txt")
+    folder = record.with_suffix("")
+    shutil.rmtree(folder, ignore_errors=True)  # of a trial that was killed
     started = time.monotonic()
     try:
-        measured = study.run(settings, record.with_suffix(""))
+        measured = study.run(settings, folder)
     except Exception as problem:
         error.write_text(f"{json.dumps(dict(settings))}\n\n{traceback.format_exc()}")
         return f"{type(problem).__name__}: {problem}"

@@ -3,13 +3,32 @@
 import difflib
 from types import MappingProxyType
 
+from coview.studies.infomin_recipes import INFOMIN_RECIPES
+from coview.studies.minc_ablation import MINC_ABLATION
 from coview.studies.minc_batch_size import MINC_BATCH_SIZE
+from coview.studies.minc_forms import MINC_FORMS
+from coview.studies.minc_peers import MINC_PEERS
+from coview.studies.minc_stability import MINC_STABILITY
 from coview.studies.minc_tabular import MINC_TABULAR
 from coview.studies.minc_variance import MINC_VARIANCE
+from coview.studies.minc_width import MINC_WIDTH
 from coview.studies.study import Study
 
 STUDIES = MappingProxyType(
-    {study.name: study for study in (MINC_TABULAR, MINC_VARIANCE, MINC_BATCH_SIZE)}
+    {
+        study.name: study
+        for study in (
+            MINC_TABULAR,
+            MINC_FORMS,
+            MINC_VARIANCE,
+            MINC_BATCH_SIZE,
+            MINC_WIDTH,
+            MINC_PEERS,
+            MINC_ABLATION,
+            MINC_STABILITY,
+            INFOMIN_RECIPES,
+        )
+    }
 )
 
 

@@ -280,7 +280,9 @@ def _resolve(settings: Pretraining, training: Dataset) -> Pretraining:
     return replace(settings, encoder=encoder, views=policy)
 
 
-def _fitted(settings: Pretraining, recipe: recipes.Recipe, training: Dataset) -> Pretraining:
+def _fitted(
+    settings: Pretraining, recipe: recipes.Recipe | recipes.MINC, training: Dataset
+) -> Pretraining:
     """Fit what a recipe has filled in: views and memory to the images, the rates to the batch."""
     whole = recipe.settings()
     changed: dict[str, Any] = {}
@@ -291,9 +293,9 @@ def _fitted(settings: Pretraining, recipe: recipes.Recipe, training: Dataset) ->
     if settings.optimizer == whole["optimizer"]:
         batch = min(settings.batch_size, len(training))
         if settings.learning_rate is None:
-            changed["learning_rate"] = recipes.LEARNING_RATE * batch / 256
+            changed["learning_rate"] = recipe.learning_rate * batch / 256
         if settings.weight_decay is None:
-            changed["weight_decay"] = recipes.WEIGHT_DECAY
+            changed["weight_decay"] = recipe.weight_decay
     return replace(settings, **changed)
 
 
@@ -417,8 +419,8 @@ def _notes(settings: Pretraining, dataset: Dataset, job: Job, splits: Splits | N
     if splits is not None:
         notes.append(f"{len(splits.test)} images were held out as test split and not trained on.")
     if settings.recipe is not None and len(job.dataset) < recipes.NEGATIVES:
-        held = len(job.dataset)
-        if settings.objective == recipes.get(settings.recipe).objective(held):
+        held, recipe = len(job.dataset), recipes.get(settings.recipe)
+        if settings.objective == recipe.objective(held) != recipe.objective(recipes.NEGATIVES):
             notes.append(
                 f"The memory was shrunk from {recipes.NEGATIVES:,} to {held:,}, the images there "
                 "are."

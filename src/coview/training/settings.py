@@ -30,8 +30,8 @@ class Pretraining:
     """Go on from the last checkpoint in the run folder."""
 
     recipe: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """A method by name: instdis, cmc, moco, pirl, mocov2, cmcv2 or infomin. It sets objective,
-    views, heads and optimiser; what you give yourself wins."""
+    """A method by name: instdis, cmc, moco, pirl, mocov2, cmcv2, infomin, minc or minc-2x. It sets
+    objective, views, heads and optimiser; what you give yourself wins."""
     objective: Named = "spectral_contrastive"
     """spectral_contrastive, nt_xent, vicreg, byol, simsiam, minc or another of
     coview.objectives.names(); parameters as in nt_xent:temperature=0.1."""

@@ -1,0 +1,172 @@
+"""A frozen generator, judged: fresh encoders, a linear probe, fresh critics of several families."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from coview.data import Dataset
+from coview.information import Estimate, estimate_information
+from coview.information.critics import CriticName
+from coview.information.fit import Estimator
+from coview.probes import linear_probe
+from coview.search.learn_game import GameStep, Maker, Players, Turn
+from coview.search.learn_watch import Held, chunks, estimate_record, information, outlook
+from coview.training.loop import Observer, State, run
+from coview.training.randomness import isolated
+from coview.views.generators import PixelFlow
+
+FAMILIES: tuple[tuple[Estimator, CriticName], ...] = (
+    ("infonce", "convolutional"),
+    ("js", "convolutional"),
+    ("infonce", "separable"),
+    ("nwj", "joint"),
+)
+"""Estimator and critic of each fresh fit: two shapes of bound with a ceiling, two without."""
+
+_MOST_CRITIC_IMAGES = 6000
+
+
+def train_encoders(
+    maker: Maker,
+    dataset: Dataset,
+    *,
+    channels: tuple[int, ...],
+    steps: int,
+    batch_size: int,
+    seed: int,
+    checkpoint: Path | None = None,
+    observers: tuple[Observer, ...] = (),
+) -> Players:
+    """Return fresh encoders, trained to find what the views of a frozen generator share."""
+    maker.requires_grad_(False)
+    device = dataset.fetch(np.zeros(1, dtype=np.int64)).device
+    with isolated(seed, "fresh encoders"):
+        players = Players(maker, channels=channels, size=dataset.size, classes=0, contrast=True)
+    players.to(device).train()
+    state = State({"players": players})
+    step = GameStep(players, state=state, steps=steps, learning_rate=1e-3, seed=seed)
+    state.parts = {"players": players, "optimizer": step.optimizers["players"]}
+    if checkpoint is not None and checkpoint.is_file():
+        state.restore(checkpoint)
+    run(
+        step,
+        state,
+        steps=steps,
+        batches=lambda start: (
+            Turn(batch=batch)
+            for batch in dataset.batches(batch_size, seed=seed, start_step=start, device=device)
+        ),
+        observers=observers,
+        checkpoint=checkpoint,
+        seed=seed,
+    )
+    return players.eval()
+
+
+def judge_encoders(
+    players: Players, *, train: Held, validation: Held, test: Held, seed: int
+) -> dict[str, Any]:
+    """Return what encoders find on held-out images, and how well the labels are read from them.
+
+    The strength of the probe is chosen on the validation images; the accuracy of both views
+    together is that of the test images, of each view alone that of the validation images.
+    """
+    seen = outlook(players, test, seed=seed)
+    record: dict[str, Any] = {"information": estimate_record(information(seen.embeddings))}
+    if train.labels is None or validation.labels is None or test.labels is None:
+        return record
+    parts = {
+        "train": outlook(players, train, seed=seed),
+        "validation": outlook(players, validation, seed=seed),
+        "test": seen,
+    }
+    sides: dict[str, Callable[[str], Tensor]] = {
+        "both": lambda part: torch.cat([parts[part].first, parts[part].second], 1),
+        "first": lambda part: parts[part].first,
+        "second": lambda part: parts[part].second,
+    }
+    accuracy: dict[str, Any] = {"n": len(test.index), "n_validation": len(validation.index)}
+    for name, side in sides.items():
+        probe = linear_probe(
+            side("train"),
+            train.labels,
+            classes=train.classes,
+            validation=(side("validation"), validation.labels),
+        )
+        right = probe.predict(side("validation")) == validation.labels
+        accuracy["validation" if name == "both" else f"{name} view"] = float(np.mean(right))
+        if name == "both":
+            share = float(np.mean(probe.predict(side("test")) == test.labels))
+            accuracy["test"] = share
+            accuracy["standard_error"] = math.sqrt(share * (1 - share) / len(test.index))
+    return record | {"accuracy": accuracy}
+
+
+def fresh_critics(
+    makers: dict[str, Maker],
+    held: Held,
+    *,
+    groups: np.ndarray | None,
+    steps: int,
+    seed: int,
+    families: tuple[tuple[Estimator, CriticName], ...] = FAMILIES,
+    told: Callable[[str], None] = lambda _: None,
+) -> list[dict[str, Any]]:
+    """Return what critics of several families find between the views of each generator.
+
+    Fitted, chosen and measured on parts of the held-out images, which no generator saw; all
+    generators get the same parts, first weights and batches.
+
+    Args:
+        makers: The generators by name, frozen.
+        held: Held-out images, of which at most 6,000 are used.
+        groups: Group of each, or None.
+        steps: Of each fit, at most.
+        seed: Of parts, weights and batches.
+        families: Estimator and critic of each fit.
+        told: Called with the name of each family before its fit.
+    """
+    rows = np.linspace(0, len(held.index) - 1, min(len(held.index), _MOST_CRITIC_IMAGES))
+    chosen = rows.astype(np.int64)
+    some = Held(
+        images=held.images[torch.from_numpy(chosen)],
+        index=held.index[chosen],
+        labels=None,
+        classes=held.classes,
+    )
+    views: dict[str, tuple[Tensor, Tensor]] = {}
+    for name, maker in makers.items():
+        with torch.no_grad():
+            pairs = chunks(maker, some, seed=seed)
+        first, second = (torch.cat([pair[side] for pair in pairs]) for side in (0, 1))
+        views[name] = first, second
+    records = []
+    for estimator, critic in families:
+        told(f"{estimator}, {critic}")
+        found: dict[str, Estimate] = {
+            name: estimate_information(
+                *pair,
+                estimator=estimator,
+                critic=critic,
+                groups=None if groups is None else groups[chosen],
+                seed=seed,
+                steps=steps,
+                batch_size=128,
+            )
+            for name, pair in views.items()
+        }
+        row: dict[str, Any] = {"estimator": estimator, "critic": critic}
+        records.append(row | {name: estimate_record(e) for name, e in found.items()})
+    return records
+
+
+def channels_of(maker: Maker, dataset: Dataset) -> tuple[int, ...]:
+    """Return the channels of each of a generator's two views."""
+    if isinstance(maker, PixelFlow):
+        return maker.channels(dataset.channels)
+    return (dataset.channels, dataset.channels)

@@ -1,0 +1,68 @@
+"""What the studies that train on labelled images share: which images, and the linear read-out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import nn
+
+from coview.data import Dataset, Splits, split
+from coview.data import open as open_images
+from coview.probes import linear_probe
+from coview.training.features import extract
+
+POOL = 20_000
+"""Most images of a part."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """Labelled images in three parts, of at most `POOL` each."""
+
+    dataset: Dataset
+    labels: Int64[np.ndarray, " image"]
+    splits: Splits
+
+    @property
+    def training(self) -> Dataset:
+        """The images to learn from, without labels."""
+        return replace(self.dataset.subset(self.splits.train), labels=None)
+
+
+def pool(source: Path | str) -> Pool:
+    """Open labelled images and split them 60 : 20 : 20, the same way for all trials.
+
+    Raises:
+        ValueError: If there are no labels.
+    """
+    dataset = open_images(source)
+    if dataset.labels is None:
+        raise ValueError(f"data: {source} has no labels to judge by")
+    splits = split(dataset, (0.6, 0.2, 0.2), seed=0)
+    return Pool(
+        dataset=dataset, labels=dataset.labels, splits=Splits(*(part[:POOL] for part in splits))
+    )
+
+
+def accuracies(
+    encoder: nn.Module, images: Pool, parts: Sequence[str] = ("validation", "test")
+) -> dict[str, float]:
+    """Return accuracies of a linear probe on all labels, on these parts; others are not read."""
+    features, labels = {}, {}
+    for part in dict.fromkeys(("train", "validation", *parts)):
+        index = getattr(images.splits, part)
+        features[part] = extract(encoder, images.dataset, index)
+        labels[part] = torch.from_numpy(images.labels[index])
+    probe = linear_probe(
+        features["train"],
+        labels["train"],
+        classes=len(images.dataset.classes),
+        validation=(features["validation"], labels["validation"]),
+    )
+    return {
+        part: float((probe.predict(features[part]) == labels[part].numpy()).mean())
+        for part in parts
+    }

@@ -1,0 +1,192 @@
+"""Trials that train an encoder on images and read it out linearly: what studies of them share.
+
+Every trial of a study sees the same number of images with the same network, whose norms do not see
+the batch. The learning rate is chosen on validation images.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from coview.studies.intervals import band, mean_interval, told
+from coview.studies.study import Band, Figure, Measured, Settings, Table, Trial, Verdict
+
+if TYPE_CHECKING:
+    from coview.objectives import Objective
+
+RATES = (0.5, 1.0, 2.0)
+"""Learning rates over the default, which goes with the root of the batch size."""
+
+MARGIN = 0.01
+"""A lead of the other side that would matter."""
+
+WIDTH = 128
+"""Of the embedding, where a study does not vary it."""
+
+Place = tuple[str, int]
+"""A loss, and the value of what is varied beside it (batch size, width)."""
+
+
+def run(
+    settings: Settings,
+    folder: Path,
+    *,
+    objective: "Objective | None" = None,
+    parts: Sequence[str] = ("validation", "test"),
+) -> Measured:
+    """Train, and return the accuracy on these parts; null where training did not come to its end.
+
+    Args:
+        settings: `data`, `loss` (a name), `batch`, `rate` (over the default), `seed`, `images` to
+            see, and maybe `width` of the embedding.
+        folder: Where the run is written.
+        objective: Instead of `loss`.
+        parts: "validation" and "test" images to read out.
+    """
+    from coview.encoders import Compact
+    from coview.studies import judging
+    from coview.training.learner import NonFinite
+    from coview.training.observers import Collapsed
+    from coview.training.optimizers import peak_learning_rate
+    from coview.training.pretrain import train
+    from coview.training.settings import Pretraining
+
+    pool = judging.pool(settings["data"])
+    batch = settings["batch"]
+    try:
+        encoder = train(
+            Pretraining(
+                source=pool.training,
+                out=folder,
+                objective=settings["loss"] if objective is None else objective,
+                encoder=Compact(pool.dataset.channels, pool.dataset.size, norm="group"),
+                projector=(512, settings.get("width", WIDTH)),
+                projector_norm="layer",
+                batch_size=batch,
+                steps=settings["images"] // batch,
+                learning_rate=settings["rate"] * peak_learning_rate("adamw", batch),
+                seed=settings["seed"],
+                accelerator="cpu",
+            )
+        ).encoder
+    except (NonFinite, Collapsed) as failure:
+        return {**dict.fromkeys(parts), "failure": str(failure)}
+    return judging.accuracies(encoder, pool, parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Accuracies of losses over an axis, each at its chosen rate.
+
+    Attributes:
+        axis: The setting that is varied.
+        values: Its values.
+        cells: By loss and value, the accuracy of each seed; nothing where no rate came to its end
+            with all seeds.
+        rates: The chosen rates.
+    """
+
+    axis: str
+    values: Sequence[int]
+    cells: Mapping[Place, Mapping[int, float]]
+    rates: Mapping[Place, float]
+
+    def leads(self, ours: str, theirs: str) -> dict[int, list[float]]:
+        """Return by how much one loss leads another, paired by seed, where both have all seeds."""
+        found = {}
+        for value in self.values:
+            a, b = self.cells.get((ours, value), {}), self.cells.get((theirs, value), {})
+            if a and a.keys() == b.keys():
+                found[value] = [a[seed] - b[seed] for seed in sorted(a)]
+        return found
+
+    def table(self, title: str, losses: Sequence[str], leads_of: str) -> Table:
+        """Return losses × values, and below them the paired leads of one over each other."""
+        rows = [[loss, *(self._cell(loss, value) for value in self.values)] for loss in losses]
+        for other in losses:
+            if other != leads_of:
+                leads = self.leads(leads_of, other)
+                texts = (told(leads[v]) if v in leads else "not run" for v in self.values)
+                rows.append([f"{leads_of}'s lead over {other}, paired", *texts])
+        return Table(
+            title=f"{title}, mean and 95 % t interval over seeds; the chosen learning rate over "
+            "the default in brackets",
+            columns=["loss", *(f"{self.axis} {value}" for value in self.values)],
+            rows=rows,
+        )
+
+    def figure(self, note: str, losses: Sequence[str]) -> Figure:
+        """Return accuracy over the axis, a curve a loss."""
+        return Figure(
+            title="Accuracy",
+            note=note,
+            x_name=self.axis,
+            bands=[self._band(loss) for loss in losses],
+            x_logarithmic=True,
+        )
+
+    def _cell(self, loss: str, value: int) -> str:
+        cell = self.cells.get((loss, value))
+        if not cell:
+            return "not run"
+        return f"{told(list(cell.values()))} (×{self.rates[loss, value]:g})"
+
+    def _band(self, loss: str) -> Band:
+        return band(loss, {v: list(self.cells.get((loss, v), {}).values()) for v in self.values})
+
+
+def compare(done: Sequence[Trial], axis: str, *, part: str = "test") -> Comparison:
+    """Choose the rate of each loss and value on validation images and read `part` at that rate."""
+    cells, rates = {}, {}
+    for place in {(trial.settings["loss"], trial.settings[axis]) for trial in done}:
+        here = [t for t in done if (t.settings["loss"], t.settings[axis]) == place]
+        means = {
+            rate: float(np.mean(list(found.values())))
+            for rate in sorted({t.settings["rate"] for t in here})
+            if (found := accuracies(here, rate, "validation"))
+        }
+        if means:
+            rates[place] = max(means, key=lambda rate: means[rate])
+            cells[place] = accuracies(here, rates[place], part)
+    values = sorted({trial.settings[axis] for trial in done})
+    return Comparison(axis=axis, values=values, cells=cells, rates=rates)
+
+
+def accuracies(done: Iterable[Trial], rate: float, part: str) -> dict[int, float]:
+    """Return the accuracy of each seed at a rate; none if a seed did not come to its end."""
+    found = {t.settings["seed"]: t.measured[part] for t in done if t.settings["rate"] == rate}
+    whole = all(value is not None for value in found.values())
+    return {seed: found[seed] for seed in sorted(found)} if whole else {}
+
+
+def judged(leads: Mapping[str, Mapping[int, list[float]]], limits: Mapping[str, float]) -> Verdict:
+    """Return whether all leads are above their limits.
+
+    Args:
+        leads: By what is led, then by the value that is varied: paired leads of each seed.
+        limits: What the lower bound of each must exceed.
+
+    Returns:
+        Supported if every lower bound is above its limit; not supported if an upper bound is below
+        it; else undecided, as with fewer than three seeds.
+    """
+    if not leads or any(len(lead) < 3 for by in leads.values() for lead in by.values()):
+        return Verdict(word="undecided at this budget", why="Three seeds of all are needed.")
+    intervals = {
+        (other, value): mean_interval(lead)
+        for other, by in leads.items()
+        for value, lead in by.items()
+    }
+    told = "; ".join(
+        f"{100 * mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] over {other} at {value}"
+        for (other, value), (mean, low, high) in intervals.items()
+    )
+    why = f"MINC's lead in points, paired by seed: {told}."
+    if all(low > limits[other] for (other, _), (_, low, _) in intervals.items()):
+        return Verdict(word="supported", why=why)
+    if any(high < limits[other] for (other, _), (_, _, high) in intervals.items()):
+        return Verdict(word="not supported", why=why)
+    return Verdict(word="undecided at this budget", why=why)

@@ -1,0 +1,130 @@
+"""`learn_views` as a whole, small: stages, resume, bad input."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from colour_problem import flat_colours
+from coview.search.learn import build_makers, learn_views, play, prepare, resolve
+from coview.search.learn_judge import FAMILIES
+from coview.search.learn_settings import Learning
+from coview.search.learn_watch import Failure
+from coview.views.generators import load_generator
+
+TINY = {"steps": 4, "critic_steps": 3, "batch_size": 32}
+
+
+def test_a_run_leaves_generator_record_and_pictures(tmp_path):
+    folder = learn_views(flat_colours(200), out=tmp_path / "run", generator="affine", **TINY)
+    record = json.loads((folder / "learn.json").read_text())
+    assert record["config"]["objective"] == "semi-supervised"
+    assert [row["critic"] for row in record["critics"]] == [critic for _, critic in FAMILIES]
+    for row in record["critics"]:
+        assert row["raw"]["n"] == row["learned"]["n"]
+        assert row["raw"]["standard_error"] > 0
+    accuracy = record["encoders"]["learned"]["accuracy"]
+    assert {"test", "validation", "first view", "second view", "standard_error"} <= set(accuracy)
+    assert record["games"][0]["inversion_error"] < 1e-5
+    low, high = record["games"][0]["log_determinant_per_pixel"]
+    assert low <= high
+    last = record["games"][0]["history"][-1]
+    assert last["step"] == 4
+    assert last["information"]["ceiling"] > 0
+    assert float((load_generator(folder).high - load_generator(folder).low).min()) > 0
+    assert np.load(folder / "pictures.npz")["learned_second"].shape == (8, 2, 8, 8)
+    assert not list((folder / "checkpoints").iterdir())
+    with pytest.raises(ValueError, match="steps: the run in"):
+        learn_views(
+            flat_colours(200), out=folder, resume=True, generator="affine", **(TINY | {"steps": 7})
+        )
+    with pytest.raises(FileExistsError, match="resume"):
+        learn_views(flat_colours(200), out=folder, **TINY)
+    with pytest.raises(FileNotFoundError, match="nothing to resume"):
+        learn_views(flat_colours(200), out=tmp_path / "none", resume=True, **TINY)
+
+
+def test_an_early_failure_that_lasts_ends_the_first_game_only(monkeypatch):
+    monkeypatch.setattr(
+        "coview.search.learn_watch.failures",
+        lambda row, *, classes: (
+            [Failure("collapse", "a view is constant")] if row["step"] > 1 else []
+        ),
+    )
+    colours = flat_colours(160)
+    asked = resolve(Learning(source=colours, **(TINY | {"steps": 6})), colours)
+    material = prepare(colours, asked)
+    _, first = play(asked, material)
+    assert first["failure"]["name"] == "collapse"
+    assert first["failure"]["message"].startswith("step 3 of 6")
+    _, second = play(asked, material, attempt=1)
+    assert second["failure"] is None
+    assert second["history"][-1]["step"] == 6
+    assert second["seed"] != first["seed"]
+
+
+def test_labels_are_shown_but_decide_nothing_without_supervision(monkeypatch):
+    looked = []
+    monkeypatch.setattr(
+        "coview.search.learn_watch.failures",
+        lambda row, *, classes: looked.append(set(row)) or [],
+    )
+    colours = flat_colours(160)
+    for objective, hidden in (("unsupervised", True), ("semi-supervised", False)):
+        asked = resolve(Learning(source=colours, objective=objective, **TINY), colours)
+        _, record = play(asked, prepare(colours, asked))
+        assert "knn" in record["history"][-1]
+        assert ("knn" not in looked[-1]) == hidden
+
+
+def test_two_divergences_are_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "coview.search.learn_watch.failures",
+        lambda row, *, classes: [Failure("divergence", "out of bounds")],
+    )
+    with pytest.raises(RuntimeError, match=r"diverged with two seeds.*learning-rate"):
+        learn_views(flat_colours(200), out=tmp_path / "run", **TINY)
+
+
+def test_bad_input_is_named(tmp_path):
+    colours = flat_colours(200)
+    images = colours.fetch(np.arange(200))
+    out = tmp_path / "run"
+    with pytest.raises(ValueError, match="has 1: take perturbation"):
+        learn_views(images[:, :1], out=out, **TINY)
+    for objective in ("supervised", "semi-supervised"):
+        with pytest.raises(ValueError, match="needs labels"):
+            learn_views(images, out=out, objective=objective, **TINY)
+    with pytest.raises(ValueError, match=r"nan|finite|NaN"):
+        learn_views(torch.full((40, 3, 8, 8), math.nan), out=out, **TINY)
+    with pytest.raises(ValueError, match="too few"):
+        learn_views(images[:20], out=out, **TINY)
+    with pytest.raises(ValueError, match="is of 2 channels"):
+        learn_views(images, out=out, split="channels:0|1", **TINY)
+    with pytest.raises(ValueError, match="two parts"):
+        learn_views(images, out=out, split="frequency", **TINY)
+    for name, value in (
+        ("steps", 0), ("budget", 0.0), ("learning_rate", math.inf),
+        ("labelled", 0),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=name):
+            Learning(source=images, **{name: value})
+    with pytest.raises(ValueError, match="split is for"):
+        Learning(source=images, generator="perturbation", split="RGB:0|12")
+    assert not out.exists()
+
+
+def test_parts_share_no_image_and_labels_are_as_many_as_asked():
+    colours = flat_colours(400)
+    asked = resolve(Learning(source=colours, labelled=7), colours)
+    material = prepare(colours, asked)
+    assert asked.split == "RGB:0|12"
+    assert len(material.labelled) == 14
+    both = np.concatenate([material.validation.index, material.test.index])
+    assert len(np.unique(both)) == len(both) == 400 - len(material.train)
+    raw, learned = build_makers(asked, colours)
+    x = colours.fetch(np.arange(8)).float() / 255
+    torch.testing.assert_close(raw(x)[0], x, atol=1e-6, rtol=0)
+    assert learned.volume_preserving

@@ -1,0 +1,564 @@
+"""The MINC studies: the world of the tabular ones, what trials do, what reports say."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from coview.objectives import MINC, minc, spectral_contrastive
+from coview.random import generator
+from coview.ranks import Ranks
+from coview.studies import (
+    Trial,
+    get,
+    minc_ablation,
+    minc_batch_size,
+    minc_forms,
+    minc_peers,
+    minc_stability,
+    minc_tabular,
+    minc_variance,
+    minc_width,
+    tabular,
+    trained,
+)
+from coview.studies.minc_ablation import Varied
+from coview.studies.study import key
+from coview.studies.tabular import Method
+from coview.testing import embeddings
+
+METHODS = {**minc_tabular.METHODS, **minc_forms.METHODS}
+
+nan = float("nan")
+
+
+def leading(both, width):
+    """Return the leading eigenfunctions, scaled to their best strength."""
+    root = np.sqrt(both.sum(1))
+    values, vectors = np.linalg.eigh(both / root / root[:, None])
+    return torch.from_numpy(vectors[:, -width:] * np.sqrt(values[-width:]) / root[:, None])
+
+
+class TestWorld:
+    def test_the_joint_is_symmetric_and_has_the_stated_best_value(self):
+        both = tabular.joint()
+        np.testing.assert_allclose(both, both.T)
+        assert both.sum() == pytest.approx(1)
+        assert tabular.best(both) == pytest.approx(tabular.BEST, abs=1e-6)
+
+    def test_the_leading_eigenfunctions_reach_the_best_value(self):
+        both = tabular.joint()
+        reached = tabular.bound(leading(both, 8), torch.from_numpy(both))
+        assert float(reached) == pytest.approx(tabular.BEST, abs=1e-6)
+
+    def test_the_span_does_not_see_a_linear_map_and_is_never_below(self):
+        both = torch.from_numpy(tabular.joint())
+        rng = generator("span")
+        phi, matrix = (torch.from_numpy(rng.normal(size=shape)) for shape in ((64, 8), (8, 8)))
+        spans = tabular.bound_of_span(torch.stack([phi, phi @ matrix]), both)
+        torch.testing.assert_close(spans[0], spans[1])
+        maps = [torch.from_numpy(rng.normal(size=(8, 8))) / 10 for _ in range(50)]
+        assert max(float(tabular.bound(phi @ m, both)) for m in maps) <= spans[0]
+        moment = phi.T @ (both.sum(1)[:, None] * phi)
+        cross = phi.T @ both @ phi
+        values, vectors = (torch.real(x) for x in torch.linalg.eig(moment.inverse() @ cross))
+        unit = vectors / (vectors.T @ moment @ vectors).diagonal().sqrt()
+        strengths = values.clamp(min=0)
+        found = tabular.bound(phi @ (unit * strengths.sqrt()), both)
+        assert float(found) == pytest.approx(float(strengths.square().sum() - 1))
+        assert float(spans[0]) == pytest.approx(float(values.square().sum() - 1))
+
+    def test_the_span_of_what_diverged_is_not_a_number(self):
+        both = torch.from_numpy(tabular.joint())
+        phi = torch.ones(2, 64, 8, dtype=torch.float64)
+        phi[0] = leading(tabular.joint(), 8)
+        phi[1, 3, 2] = torch.inf
+        found = tabular.bound_of_span(phi, both)
+        assert found.isnan().tolist() == [False, True]
+
+    @pytest.mark.parametrize("name", minc_tabular.METHODS)
+    def test_gradients_are_those_of_the_objectives(self, name):
+        method = minc_tabular.METHODS[name]
+        rng = generator("test", name)
+        z, target = (torch.from_numpy(rng.normal(size=(3, 2, 5, 8))) for _ in range(2))
+        moment = torch.from_numpy(rng.normal(size=(3, 8, 8)))
+        moment = moment @ moment.mT
+        share = method.batch_weight
+        found = tabular.gradient(z, target, moment, method, batch_weight=share)
+        options = {"normalization": "none", "scale": 1.0, "ranks": Ranks()}
+        for run in range(3):
+            leaf = z[run].clone().requires_grad_()
+            if method.pairs:
+                loss = spectral_contrastive(leaf, **options)
+            else:
+                rows = target[run].flatten(0, 1)
+                own = rows.T @ rows / len(rows)
+                memory = own if method.itself else moment[run]
+                loss = minc(leaf, target[run], memory, batch_weight=share, **options)
+            (expected,) = torch.autograd.grad(loss, leaf)
+            torch.testing.assert_close(found[run], expected)
+
+    @pytest.mark.parametrize("name", METHODS)
+    def test_training_is_that_of_plain_loops(self, name):
+        found = tabular.train(METHODS[name], batch=4, steps=5, seeds=1)
+        both = torch.from_numpy(tabular.joint())
+        for number in (0, 4):
+            table = in_loops(METHODS[name], tabular.STEP_SIZES[number], batch=4, steps=5)
+            assert found.bound[number, 0] == pytest.approx(float(tabular.bound(table, both)))
+            assert found.of_span[number, 0] == pytest.approx(
+                float(tabular.bound_of_span(table, both))
+            )
+
+    def test_a_short_training_rises_towards_the_best_value(self):
+        finals = tabular.train(Method(decay=0.9), batch=32, steps=150, seeds=1)
+        assert 1.0 < np.nanmax(finals.bound) < tabular.BEST
+        assert np.nanmax(finals.bound) < np.nanmax(finals.of_span) < tabular.BEST
+
+
+def in_loops(method, size, *, batch, steps):
+    """Train one table, image by image."""
+    draws = generator("minc-tabular", "pairs", batch, 0)
+    start = generator("minc-tabular", "start", 0).normal(size=(64, 8))
+    phi, moment = 0.1 * start, np.eye(8) / 8
+    target, before = phi.copy(), phi.copy()
+    last = (np.zeros_like(phi), np.zeros_like(moment))
+    for step in range(steps):
+        pairs = draws.choice(64**2, batch, p=tabular.joint().ravel())
+        images = [(int(pair) // 64, int(pair) % 64) for pair in pairs]
+        share = (1 + np.cos(np.pi * step / steps)) / 2
+
+        def outer(table, images=images):
+            return sum(np.outer(table[x], table[x]) for i in images for x in i) / (2 * batch)
+
+        if method.carried:
+            moment, before = moment + outer(phi) - outer(before), phi.copy()
+
+        def move(phi, moment, partner, images=images, share=share):
+            first, final = method.batch_weight, method.last_batch_weight
+            a = first if final is None else final + (first - final) * share
+            slope = np.zeros_like(phi)
+            for i, pair in enumerate(images):
+                for view in (0, 1):
+                    x, y = pair[view], pair[1 - view]
+                    others = [other for j, other in enumerate(images) if j != i]
+                    matrix = outer(partner) if method.itself else moment
+                    if method.form == "ordered":
+                        matrix = np.array(
+                            [[matrix[k, m] if m <= k else 0 for m in range(8)] for k in range(8)]
+                        )
+                    rows = [partner[w] for other in others for w in other]
+                    matrix = (1 - a) * matrix + a * sum(np.outer(r, r) for r in rows) / len(rows)
+                    pull = matrix @ phi[x] - partner[y]
+                    if method.pairs:
+                        rows = [phi[other[1 - view]] for other in others]
+                        pull = 2 * (sum(r * (r @ phi[x]) for r in rows) / len(rows) - phi[y])
+                    slope[x] += pull / batch
+            decay = method.decay if method.memory is None else np.exp(-batch / method.memory)
+            taken = (1 - decay) * (share if method.slowing else 1)
+            seen = outer(partner)
+            if method.form == "oja":
+                seen = sum(
+                    np.outer(partner[x], partner[y]) + np.outer(partner[y], partner[x])
+                    for x, y in images
+                ) / (2 * batch)
+            return -size * share * slope, taken * (seen - moment)
+
+        a, b = move(phi, moment, target if method.target_decay else phi)
+        if method.play == "extragradient":
+            a, b = move(phi + a, moment + b, phi + a)
+        if method.play == "optimistic":
+            phi, moment = phi + 2 * a - last[0], moment + 2 * b - last[1]
+            last = (a, b)
+        else:
+            phi, moment = phi + a, moment + b
+        target = method.target_decay * target + (1 - method.target_decay) * phi
+    return torch.from_numpy(phi)
+
+
+def in_table(method, batch, final, measure="final"):
+    return Trial(
+        settings={"method": method, "batch": batch, "steps": 4000, "seeds": 3},
+        measured={"step_sizes": [1.0], measure: [final], "bound": [final]},
+        seconds=1.0,
+    )
+
+
+class TestTabular:
+    def test_verdict(self):
+        memory, pairs = "MINC, average .99", "spectral, pairs of the batch"
+        flat = [in_table(memory, batch, [3.0, 3.01, 3.02]) for batch in tabular.BATCHES]
+        falling = [in_table(pairs, batch, [3.0, 3.0, 3.0]) for batch in tabular.BATCHES[1:]]
+        assert minc_tabular.report([*flat, *falling]).verdict.word.startswith("undecided")
+        diverged = [in_table(pairs, 4, [nan, 3.0, 3.0]), *falling]
+        said = minc_tabular.report([*flat, *diverged])
+        assert said.verdict.word == "supported"
+        assert "diverges" in said.verdict.why
+        alike = [in_table(pairs, 4, [3.0, 3.01, 3.02]), *falling]
+        assert minc_tabular.report([*flat, *alike]).verdict.word == "not supported"
+
+    def test_the_best_step_size_is_one_where_no_seed_diverged(self):
+        finals = [[9.0, nan], [1.0, 2.0], [0.5, 0.5]]
+        trial = Trial(settings={"method": "m", "batch": 4}, measured={"final": finals}, seconds=1.0)
+        assert minc_tabular.at_the_best_step_size([trial], "final") == {("m", 4): [1.0, 2.0]}
+
+
+class TestForms:
+    @pytest.mark.parametrize(
+        ("other", "word"),
+        [
+            ([3.00, 3.01, 3.02], "supported"),
+            ([3.08, 3.09, 3.10], "not supported"),
+            ([2.90, 3.02, 3.13], "undecided at this budget"),
+            ([nan, 3.0, 3.0], "supported"),
+        ],
+    )
+    def test_verdict(self, other, word):
+        finals = {name: [2.9, 2.9, 2.9] for name in minc_forms.METHODS}
+        finals |= {minc_forms.DEFAULT: [3.0, 3.01, 3.02], "Oja, average .9": other}
+        finals[minc_forms.PLAIN] = [2.99, 3.0, 3.01]
+        done = [
+            in_table(name, batch, final, "of_span")
+            for name, final in finals.items()
+            for batch in tabular.BATCHES
+        ]
+        said = minc_forms.report(done)
+        assert said.verdict.word == word
+        if word == "not supported":
+            for over, lead in ((minc_forms.DEFAULT, 0.08), (minc_forms.PLAIN, 0.09)):
+                told = f"{over!r} is that of 'Oja, average .9' at batch 4: +{lead:.3f} [+{lead:.3f}"
+                assert told in said.verdict.why
+        assert [len(table.rows) for table in said.tables] == [len(finals)] * 2
+        assert minc_forms.report(done[:-1]).verdict.word.startswith("undecided")
+
+    def test_a_trial_runs(self, tmp_path):
+        settings = {**minc_forms.trials("smoke")[0], "steps": 3}
+        found = json.loads(json.dumps(minc_forms.run(settings, tmp_path)))
+        assert np.shape(found["bound"]) == np.shape(found["of_span"]) == (7, 3)
+
+
+class TestVariance:
+    def problem(self):
+        rng = generator("variance problem")
+        features = torch.from_numpy(rng.normal(size=(1, 40, 6)) + 0.3 * rng.normal(size=(2, 40, 6)))
+        return features, torch.from_numpy(rng.normal(size=(4, 6)))
+
+    def draw(self, batch, count, **options):
+        features, weight = self.problem()
+        found = minc_variance.gradients(features, weight, batch, generator("draws"), **options)
+        return torch.stack([next(found).flatten() for _ in range(count)])
+
+    def test_pairs_of_a_batch_are_unbiased_and_noise_falls_with_the_batch(self):
+        truth = minc_variance.pool_gradient(*self.problem(), both=False).flatten()
+        norm = float(truth.square().sum())
+        small, large = (minc_variance.errors(self.draw(batch, 400), truth) for batch in (4, 16))
+        assert abs(small["squared_bias"]) < 0.05 * small["variance"]
+        assert large["variance"] < small["variance"] / 3
+        assert large["variance"] > 0.001 * norm
+
+    def test_the_batch_with_itself_is_biased_at_small_batches(self):
+        truth = minc_variance.pool_gradient(*self.problem(), both=True).flatten()
+        itself = minc_variance.errors(self.draw(4, 400, batch_weight=0.0, decay=0.0), truth)
+        both = minc_variance.errors(self.draw(4, 400, batch_weight=1.0, decay=0.0), truth)
+        assert itself["squared_bias"] > 10 * abs(both["squared_bias"])
+
+    def test_errors_of_known_samples(self):
+        samples = torch.tensor([[1.0, 0.0], [3.0, 0.0]])
+        found = minc_variance.errors(samples, torch.tensor([0.0, 0.0]))
+        assert found == {"variance": 2.0, "squared_bias": 3.0}
+
+    def test_report(self):
+        def trial(name, batch, seed, variance):
+            measured = {"variance": variance, "squared_bias": 0.1}
+            settings = {"estimator": name, "batch": batch, "seed": seed}
+            return Trial(settings=settings, measured=measured, seconds=1.0)
+
+        done = [
+            trial(name, batch, seed, size * (1 + 0.01 * seed) / batch)
+            for name, size in ((minc_variance.PAIRS, 4.0), ("average .99", 1.0))
+            for batch in minc_variance.BATCHES
+            for seed in range(3)
+        ]
+        said = minc_variance.report(done)
+        assert said.verdict.word == "supported"
+        assert "0.25 at 4" in said.verdict.why
+        assert said.tables[0].rows[0][1] == "1.01"
+        assert said.tables[0].rows[1][1] == "not run"
+        assert [len(figure.bands) for figure in said.figures] == [2, 2]
+
+
+def at(axis, losses, *, rates=(0.5, 1.0, 2.0), seeds=(2, 0, 1)):
+    """Return trials whose accuracies at rate 1 are given, by loss and value of an axis.
+
+    Other rates are worse on validation images and better on test images.
+    """
+    return [
+        Trial(
+            settings={"loss": loss, axis: value, "rate": rate, "seed": seed},
+            measured={
+                "validation": accuracy + 0.01 * seed - 0.1 * (rate != 1),
+                "test": accuracy + 0.01 * seed + 0.3 * (rate != 1),
+            },
+            seconds=1.0,
+        )
+        for loss, values in losses.items()
+        for value, accuracy in values.items()
+        for rate in rates
+        for seed in seeds
+    ]
+
+
+def failed(trial):
+    return replace(trial, measured={"validation": None, "test": None, "failure": "not finite"})
+
+
+class TestTrained:
+    def test_rates_are_chosen_on_validation_images(self):
+        done = at("batch", {"a": {8: 0.5}, "b": {8: 0.4}})
+        found = trained.compare(done, "batch")
+        assert found.rates == {("a", 8): 1.0, ("b", 8): 1.0}
+        assert found.cells["a", 8] == pytest.approx({0: 0.5, 1: 0.51, 2: 0.52})
+        assert found.leads("a", "b")[8] == pytest.approx([0.1] * 3)
+        table = found.table("T", ("b", "a"), "a")
+        assert table.rows == [
+            ["b", "0.410 [0.385, 0.435] (×1)"],
+            ["a", "0.510 [0.485, 0.535] (×1)"],
+            ["a's lead over b, paired", "0.100 [0.100, 0.100]"],
+        ]
+
+    def test_a_rate_at_which_a_seed_failed_is_not_chosen(self):
+        done = at("batch", {"a": {8: 0.5}}, rates=(1.0, 2.0))
+        done[0] = failed(done[0])
+        assert trained.compare(done, "batch").rates == {("a", 8): 2.0}
+        found = trained.compare([failed(trial) for trial in done], "batch")
+        assert found.cells == found.rates == {}
+        assert found.table("T", ("a",), "a").rows == [["a", "not run"]]
+
+    def test_only_the_same_seeds_are_paired(self):
+        done = [*at("batch", {"a": {8: 0.5}}), *at("batch", {"b": {8: 0.4}}, seeds=(0, 1, 3))]
+        assert trained.compare(done, "batch").leads("a", "b") == {}
+
+    @pytest.mark.parametrize(
+        ("leads", "word"),
+        [
+            ({8: [0.02, 0.02, 0.03], 64: [0.0, 0.0, 0.0]}, "supported"),
+            ({8: [0.02, 0.02, 0.03], 64: [-0.02, -0.02, -0.02]}, "not supported"),
+            ({8: [0.02, 0.02, 0.03], 64: [-0.03, 0.0, 0.02]}, "undecided at this budget"),
+            ({8: [0.02, 0.02, 0.03], 64: []}, "undecided at this budget"),
+            ({8: [0.02, 0.02]}, "undecided at this budget"),
+        ],
+    )
+    def test_judgement(self, leads, word):
+        assert trained.judged({"other": leads}, {"other": -0.01}).word == word
+
+    def test_a_trial_runs(self, tmp_path):
+        settings = {"loss": "minc", "batch": 4, "rate": 1.0, "seed": 0, "images": 12, "width": 5}
+        found = trained.run({**settings, "data": images(tmp_path)}, tmp_path / "t")
+        assert found.keys() == {"validation", "test"}
+        assert all(0 <= value <= 1 for value in found.values())
+        config = json.loads((tmp_path / "t/run.json").read_text())["config"]
+        assert config["projector"] == [512, 5]
+        assert config["learning_rate"] == pytest.approx(2e-3 / 8)
+
+    @pytest.mark.filterwarnings("ignore:.*:RuntimeWarning")
+    def test_a_trial_that_diverges_is_finished(self, tmp_path):
+        settings = {"loss": "minc", "batch": 4, "rate": 1e30, "seed": 0, "images": 40}
+        found = trained.run(
+            {**settings, "data": images(tmp_path)}, tmp_path / "t", parts=("validation",)
+        )
+        assert found["validation"] is None
+        assert "not finite" in found["failure"] or "collapsed" in found["failure"]
+        assert "test" not in found
+
+
+def images(folder):
+    pixels = generator("images of a study").integers(0, 255, (60, 12, 12, 3)).astype(np.uint8)
+    np.savez(folder / "x.npz", images=pixels, labels=np.arange(60) % 3)
+    return str(folder / "x.npz")
+
+
+class TestBatchSize:
+    def test_finished_trials_are_found_again(self):
+        """Hashes of trials that were run and kept."""
+        study = get("minc-batch-size")
+        keys = [key(study, {**s, "data": "cifar10.npz"}) for s in study.trials("laptop")]
+        assert (len(keys), keys[0], keys[-1]) == (72, "4a540f6dea140a86", "fa1305a8385c28d6")
+
+    @pytest.mark.parametrize(
+        ("minc", "word"),
+        [
+            ({8: 0.50, 64: 0.52}, "supported"),
+            ({8: 0.50, 64: 0.48}, "not supported"),  # behind somewhere
+            ({8: 0.40, 64: 0.50}, "not supported"),  # ahead nowhere
+            ({8: 0.41, 64: 0.56}, "not supported"),  # falls as far
+        ],
+    )
+    def test_verdict(self, minc, word):
+        done = at("batch", {"minc": minc, "spectral_contrastive": {8: 0.40, 64: 0.50}})
+        assert minc_batch_size.report(done).verdict.word == word
+        assert minc_batch_size.report(done[:-9]).verdict.word != "supported"
+
+
+class TestWidth:
+    def test_verdict(self):
+        spectral = {32: 0.4, 128: 0.5, 512: 0.5}
+        for lead, word in ((0.0, "supported"), (-0.02, "not supported")):
+            minc = {width: accuracy + lead for width, accuracy in spectral.items()}
+            done = at("width", {"minc": minc, "spectral_contrastive": spectral})
+            assert minc_width.report(done).verdict.word == word
+        assert minc_width.report(done[:-9]).verdict.word.startswith("undecided")
+
+
+class TestPeers:
+    def accuracies(self, **changed):
+        return {loss: {8: 0.5 + changed.get(loss, -0.005)} for loss in minc_peers.LIMITS} | {
+            "minc": {8: 0.5}
+        }
+
+    @pytest.mark.parametrize(
+        ("changed", "word"),
+        [
+            ({}, "supported"),
+            ({"byol": 0.009}, "supported"),
+            ({"byol": 0.011}, "not supported"),
+            ({"nt_xent": 0.001}, "not supported"),
+        ],
+    )
+    def test_verdict(self, changed, word):
+        said = minc_peers.report(at("batch", self.accuracies(**changed)))
+        assert said.verdict.word == word
+        assert len(said.tables[0].rows) == 2 * len(minc_peers.LIMITS) + 1
+
+    def test_undecided_without_all(self):
+        losses = self.accuracies()
+        del losses["simsiam"]
+        assert minc_peers.report(at("batch", losses)).verdict.word.startswith("undecided")
+
+
+class TestStability:
+    @staticmethod
+    def done(widest):
+        """Return trials of losses that train up to a rate and then diverge, or fall."""
+        return [
+            Trial(
+                settings={"loss": loss, "batch": 32, "rate": rate, "seed": seed},
+                measured={
+                    "validation": 0.5 + 0.01 * seed if rate <= last else (None if rate > 8 else 0.4)
+                },
+                seconds=1.0,
+            )
+            for loss, last in widest.items()
+            for rate in minc_stability.RATES
+            for seed in range(3)
+        ]
+
+    @pytest.mark.parametrize(
+        ("last", "word"), [(4.0, "supported"), (2.0, "undecided"), (1.0, "not supported")]
+    )
+    def test_verdict(self, last, word):
+        done = self.done({"spectral_contrastive": 4.0, "minc": last})
+        said = minc_stability.report(done)
+        assert said.verdict.word.startswith(word)
+        assert said.tables[0].rows[0][-1] == "6.000 [6.000, 6.000]"
+        assert said.tables[0].rows[0][-2] == "(3 diverged)"
+        assert said.tables[0].rows[0][1] == "0.510"
+        assert said.figures[0].bands[0].x == list(minc_stability.RATES[:-2])
+        assert minc_stability.report(done[:20]).verdict.word.startswith("undecided")
+
+
+class TestAblation:
+    def state(self, objective, width=3):
+        return objective.init(width).double()
+
+    def test_nothing_varied_is_minc(self):
+        ours, plain = Varied(carried=True, memory=50.0), MINC(memory=50.0)
+        assert (ours.needs, Varied().needs) == (plain.needs, MINC(carried=False).needs)
+        states = [self.state(objective) for objective in (ours, plain)]
+        for seed in range(3):
+            z, before = embeddings(6, 3, seed=seed), embeddings(6, 3, seed=seed + 1)
+            for objective, state in zip((ours, plain), states, strict=True):
+                loss = objective(z, state, target=before)
+                objective.update(state, [loss.statistics], progress=0.3)
+            moments = [state.get_buffer("second_moment") for state in states]
+            torch.testing.assert_close(*moments)
+        losses = [o(z, s, target=before).total for o, s in zip((ours, plain), states, strict=True)]
+        torch.testing.assert_close(*losses)
+
+    def test_the_weight_falls_with_the_learning_rate(self):
+        objective = Varied(batch_weight=0.9, last_batch_weight=0.1)
+        state, z = self.state(objective), embeddings(6, 3)
+        for progress, weight in ((0.0, 0.9), (0.5, 0.5), (1.0, 0.1)):
+            state.get_buffer("progress").fill_(progress)
+            expected = minc(z, z, state.get_buffer("second_moment"), batch_weight=weight)
+            torch.testing.assert_close(objective(z, state).total, expected)
+        objective.update(state, [objective(z, state).statistics], progress=0.25)
+        assert float(state.get_buffer("progress")) == 0.25
+
+    @pytest.mark.parametrize(("progress", "share"), [(0.0, 1.0), (0.5, 0.5), (0.999, 1e-3)])
+    def test_a_slowing_memory_takes_in_less(self, progress, share):
+        objective = Varied(slowing=True, memory=600.0, normalization="none", scale=1.0)
+        state, z = self.state(objective), embeddings(6, 3)
+        uniform = state.get_buffer("second_moment").clone()
+        objective.update(state, [objective(z, state).statistics], progress=progress)
+        rows = z.flatten(0, 1)
+        moved = state.get_buffer("second_moment") - uniform
+        taken = 1 - np.exp(-6 / 600 * share)
+        torch.testing.assert_close(moved, taken * (rows.T @ rows / 12 - uniform), rtol=1e-3, atol=0)
+
+    def test_an_averaged_target_gives_partner_and_memory(self):
+        objective = Varied(averaged=True, batch_weight=0.0, memory=0.0)
+        assert objective.needs.target == "average"
+        state, (z, t) = self.state(objective), (embeddings(6, 3, seed=seed) for seed in (0, 1))
+        loss = objective(z, state, target=t)
+        expected = minc(z, t, state.get_buffer("second_moment"), batch_weight=0.0)
+        torch.testing.assert_close(loss.total, expected)
+        objective.update(state, [loss.statistics], progress=0.5)
+        rows = (t / t.norm(dim=-1, keepdim=True)).flatten(0, 1)
+        expected = 32 * rows.T @ rows / 12
+        torch.testing.assert_close(state.get_buffer("second_moment"), expected)
+
+    def test_the_profiled_scale_is_the_best_for_the_directions(self):
+        objective = Varied(profiled=True, memory=0.0, batch_weight=0.0)
+        z = embeddings(40, 3)
+        state = self.state(objective)
+        objective.update(state, [objective(z, state).statistics], progress=0.1)
+        rows = z / z.norm(dim=-1, keepdim=True)
+        moment = rows.flatten(0, 1).T @ rows.flatten(0, 1) / 80
+        cosine = (rows[0] * rows[1]).sum(-1).mean()
+        torch.testing.assert_close(state.get_buffer("cosine"), cosine)
+        torch.testing.assert_close(state.get_buffer("second_moment"), 32 * moment)
+        scales = np.linspace(1, 20, 1000)
+        bounds = 2 * scales * float(cosine) - scales**2 * float(moment.square().sum())
+        best = float(scales[bounds.argmax()])
+        expected = minc(z, z, best * moment, batch_weight=0.0, scale=best)
+        torch.testing.assert_close(objective(z, state).total, expected, rtol=1e-2, atol=0)
+        assert objective._scale(state, state.get_buffer("second_moment")) == pytest.approx(
+            best, abs=0.02
+        )
+
+    @pytest.mark.parametrize(
+        ("lead", "word"), [(0.0, "supported"), (0.02, "not supported"), (None, "supported")]
+    )
+    def test_verdict(self, lead, word):
+        accuracies = {name: {8: 0.4, 128: 0.4} for name in minc_ablation.VARIANTS}
+        accuracies |= {minc_ablation.DEFAULT: {8: 0.5, 128: 0.5}}
+        accuracies["scale 8"] = {8: 0.5 + 2 * (lead or 0), 128: 0.5}
+        done = [
+            replace(trial, measured={"validation": trial.measured["validation"]})
+            for trial in at("batch", accuracies, rates=(1.0,))
+        ]
+        if lead is None:
+            done = [failed(t) if t.settings["loss"] == "a = 0" else t for t in done]
+        said = minc_ablation.report(done)
+        assert said.verdict.word == word
+        rows = {row[0]: row[1:] for row in said.tables[0].rows}
+        assert rows["stale"][-1] == "-0.100 [-0.100, -0.100]"
+        assert (rows["a = 0"][0] == "diverged") == (lead is None)
+        assert minc_ablation.report(done[3:]).verdict.word.startswith("undecided")
+
+    def test_a_trial_runs_and_reads_no_test_image(self, tmp_path):
+        name = "averaged target, scale 12"
+        settings = {"loss": name, "batch": 4, "rate": 1.0, "seed": 0, "images": 12}
+        found = minc_ablation.run({**settings, "data": images(tmp_path)}, tmp_path / "t")
+        assert found.keys() == {"validation"}
