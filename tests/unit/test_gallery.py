@@ -86,7 +86,7 @@ def test_the_command_writes_the_same_page(tmp_path, capsys):
     np.save(source, images().permute(0, 2, 3, 1).numpy())
     first, second = tmp_path / "a.html", tmp_path / "b.html"
     cli.main(["views", "show", str(source), "--views", "byol", "--out", str(first), "--seed", "4"])
-    assert capsys.readouterr().out.strip() == str(first)
+    assert capsys.readouterr().out.strip() == f"page: {first}"
     coview.show_views(source, views=views.get("byol"), out=second, seed=4)
     assert first.read_text() == second.read_text()
 

@@ -14,7 +14,11 @@ from coview.encoders.compact import Compact
 from coview.encoders.encoder import Encoder, create
 from coview.encoders.heads import HeadNorm, Projector
 from coview.typing import Images
+from coview.views.generators import PixelFlow
 from coview.views.splits import ColourSplit
+
+ChannelSplit = ColourSplit | PixelFlow
+"""Channels of a colour space, divided: a known one, or one that was learned and is frozen."""
 
 
 class SplitBackbone(nn.Module):
@@ -36,7 +40,7 @@ class SplitBackbone(nn.Module):
 
     def __init__(
         self,
-        split: ColourSplit,
+        split: ChannelSplit,
         parts: Sequence[nn.Module],
         dims: Sequence[int],
         *,
@@ -61,8 +65,10 @@ class SplitBackbone(nn.Module):
         return torch.cat(made, dim=1)
 
 
-def split_channels(split: ColourSplit, images: Images) -> Images:
+def split_channels(split: ChannelSplit, images: Images) -> Images:
     """Return the channels of all parts in [0, 1], one part after the other."""
+    if isinstance(split, PixelFlow):
+        return split.unit(images)
     size = images.shape[-1]
     parts = [split.apply(images, {}, part=part, size=size) for part in range(split.parts)]
     return torch.cat(parts, dim=1)
@@ -70,7 +76,7 @@ def split_channels(split: ColourSplit, images: Images) -> Images:
 
 def create_split(
     backbone: str,
-    split: ColourSplit,
+    split: ChannelSplit,
     *,
     size: int,
     mean: Sequence[float],

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from coview.training.randomness import isolated
 from coview.training.settings import Pretraining, parse
 from coview.typing import Images
 from coview.views import Jigsaw, Policy, ViewMaker, takes_pictures
+from coview.views.generators import Perturbation, PerturbedViews, PixelFlow, load_generator
 from coview.views.splits import ColourSplit
 from coview.views.splits import parse as parse_split
 
@@ -99,18 +101,26 @@ def find_policy(wanted: str | ViewMaker) -> ViewMaker:
         return wanted
     if wanted.endswith((".json", ".toml")):
         return views.get(wanted)
+    if is_learned(wanted):
+        generator = load_generator(wanted)
+        if not isinstance(generator, Perturbation):
+            raise ValueError(f"views {wanted!r} are a split of channels: give it as split")
+        return PerturbedViews(generator=generator, before=views.get("cmc"))
     name, parameters = parse(wanted)
     return views.get(name, **parameters)
 
 
-def find_split(wanted: str, objective: Objective, encoder: str | nn.Module) -> ColourSplit:
-    """Return the split of an image's channels over several encoders.
+def find_split(
+    wanted: str, objective: Objective, encoder: str | nn.Module
+) -> ColourSplit | PixelFlow:
+    """Return the split of an image's channels over several encoders: by name, or a learned one.
 
     Raises:
         ValueError: If it is not one of colours, or objective or encoder do not go with it.
     """
-    split = parse_split(wanted)
-    if not isinstance(split, ColourSplit):
+    learned = is_learned(wanted)
+    split = load_generator(wanted) if learned else parse_split(wanted)
+    if not isinstance(split, ColourSplit | PixelFlow):
         raise ValueError(f"split {wanted!r} is not one of colours, as in 'YDbDr:0|12'")
     if not isinstance(objective, InfoNCE | InstanceDiscrimination):
         raise ValueError(
@@ -123,6 +133,11 @@ def find_split(wanted: str, objective: Objective, encoder: str | nn.Module) -> C
             f"{type(encoder).__name__}"
         )
     return split
+
+
+def is_learned(wanted: str) -> bool:
+    """Tell whether a setting is the file or the folder of a learned generator."""
+    return wanted.endswith(".safetensors") or (Path(wanted) / "generator.safetensors").is_file()
 
 
 def channel_statistics(

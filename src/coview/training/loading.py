@@ -13,6 +13,7 @@ from coview.data import Scaling
 from coview.encoders import Encoder, SplitBackbone
 from coview.training import checkpoints
 from coview.training.run_folder import RunFolder
+from coview.views.generators import PixelFlow, build
 from coview.views.splits import ColourSplit, parse
 
 _PREPROCESSING = ("mean", "std", "low", "high", "backbone.mean", "backbone.std")
@@ -69,7 +70,11 @@ def fresh_like(encoder: Encoder, backbone: str) -> Encoder:
         backbone: The name of its backbone.
     """
     fresh = _build(_about(encoder, backbone), backbone)
-    kept = {name: buffer for name, buffer in encoder.named_buffers() if name in _PREPROCESSING}
+    kept = {
+        name: value
+        for name, value in encoder.state_dict().items()
+        if name in _PREPROCESSING or name.startswith("backbone.split.")
+    }
     fresh.load_state_dict(kept, strict=False)
     return fresh
 
@@ -79,7 +84,8 @@ def _about(encoder: Encoder, backbone: str) -> dict[str, Any]:
     about: dict[str, Any] = {"backbone": backbone, "channels": encoder.channels}
     about |= {"size": encoder.size, "wide": encoder.is_wide}
     if isinstance(encoder.backbone, SplitBackbone):
-        about["split"] = str(encoder.backbone.split)
+        split = encoder.backbone.split
+        about |= {"flow": split.config()} if isinstance(split, PixelFlow) else {"split": str(split)}
     return about
 
 
@@ -91,7 +97,8 @@ def _build(about: dict[str, Any], backbone: str | nn.Module) -> Encoder:
     if about["wide"]:
         given["scaling"] = Scaling(low=[0.0], high=[1.0], percentiles=None, images=0)
     split = parse(about["split"]) if "split" in about else None
-    if isinstance(split, ColourSplit) and isinstance(backbone, str):
+    split = build(about["flow"]).requires_grad_(False) if "flow" in about else split
+    if isinstance(split, ColourSplit | PixelFlow) and isinstance(backbone, str):
         return encoders.create_split(backbone, split, **given)
     return encoders.create(backbone, channels=channels, **given)
 

@@ -60,8 +60,8 @@ class Pretraining:
     jigsaw_grid: int = 3
     """Cells of a side of the puzzle."""
     split: str | None = None
-    """Two encoders for the channels of a colour space, as in YDbDr:0|12 (CMC). Needs info_nce or
-    instance_discrimination."""
+    """Two encoders for the channels of a colour space, as in YDbDr:0|12 (CMC), or of learned views
+    (their folder). Needs info_nce or instance_discrimination."""
 
     labels: Annotated[Any, tyro.conf.arg(constructor=str, metavar="auto|none|FILE.csv")] = "auto"
     """Used to judge, and to train only by an objective of labels: subfolders (auto), none, or a CSV
