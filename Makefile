@@ -48,7 +48,7 @@ docs: $(VENV)/docs  ## the site, docs/_build/html; EXTERNAL=1 also asks other si
 	$(BIN)/python scripts/check_links.py docs/_build/html
 	@test -z "$(EXTERNAL)" || $(BIN)/sphinx-build -q -b linkcheck docs docs/_build/links
 
-bench: $(VENV)/installed  ## the benchmarks, about two hours on 2 cores
+bench: $(VENV)/installed  ## the benchmarks, some hours on 2 cores
 	@test -n "$(CIFAR10)" || { echo "make bench CIFAR10=FILE.npz (x_train, y_train, x_test, y_test)"; exit 1; }
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	$(BIN)/python benchmarks/objectives.py
@@ -56,6 +56,10 @@ bench: $(VENV)/installed  ## the benchmarks, about two hours on 2 cores
 	$(BIN)/python benchmarks/sample_folds.py
 	$(BIN)/python benchmarks/cifar10.py $(CIFAR10)
 	$(BIN)/python benchmarks/encoders.py $(CIFAR10)
+	$(BIN)/python benchmarks/audit.py $(CIFAR10)
+	$(BIN)/python benchmarks/learned_views.py $(CIFAR10)
+	$(BIN)/python benchmarks/information.py
+	$(BIN)/python benchmarks/diagnosis.py
 
 figures: $(VENV)/installed  ## the README's pictures, from the records of a run
 	$(BIN)/python -c "from pathlib import Path; from coview.pages import write_figures; write_figures(Path('$(OUT)'), Path('docs/pictures'))"
