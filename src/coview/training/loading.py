@@ -96,8 +96,9 @@ def _build(about: dict[str, Any], backbone: str | nn.Module) -> Encoder:
     given |= {"mean": [0.0] * channels, "std": [1.0] * channels}
     if about["wide"]:
         given["scaling"] = Scaling(low=[0.0], high=[1.0], percentiles=None, images=0)
-    split = parse(about["split"]) if "split" in about else None
-    split = build(about["flow"]).requires_grad_(False) if "flow" in about else split
+    split: object = parse(about["split"]) if "split" in about else None
+    if "flow" in about:
+        split = build(about["flow"]).requires_grad_(False)
     if isinstance(split, ColourSplit | PixelFlow) and isinstance(backbone, str):
         return encoders.create_split(backbone, split, **given)
     return encoders.create(backbone, channels=channels, **given)
