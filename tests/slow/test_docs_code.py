@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from coview.data.sample import load_sample
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -18,9 +21,11 @@ pytestmark = pytest.mark.slow
 
 
 def test_the_run_folder_page_lists_what_a_run_writes(tmp_path):
+    sample = load_sample()
+    np.savez(tmp_path / "few.npz", images=sample.images[::10], labels=sample.labels[::10])
     subprocess.run(
-        [sys.executable, "-m", "coview.cli", "pretrain", "sample", "--steps", "2", "--size", "28",
-         "--out", str(tmp_path / "run")],
+        [sys.executable, "-m", "coview.cli", "pretrain", str(tmp_path / "few.npz"), "--steps", "2",
+         "--size", "28", "--out", str(tmp_path / "run")],
         check=True, capture_output=True,
     )  # fmt: skip
     written = {

@@ -11,7 +11,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-STEPS = 14
+STEPS = 9
 
 
 def command(out: Path, *more: str) -> list[str]:
