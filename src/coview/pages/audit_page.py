@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from coview.pages.charts import Tick, number, ticks
+from coview.pages.html import fill, write
 from coview.pages.pictures import channel_note, data_uri, displayable
 from coview.pages.records import Json
 
@@ -66,10 +67,7 @@ def write_audit_page(folder: Path | str) -> Path:
     if record.get("format") != FORMAT:
         raise ValueError(f"{file} has format {record.get('format')!r}, expected {FORMAT}")
     pictures = np.load(Path(folder) / record["pictures"])["pictures"]
-    page = Path(folder) / "index.html"
-    part = page.with_suffix(".html.part")
-    part.write_text(render(record, pictures), encoding="utf-8")
-    return part.replace(page)
+    return write(Path(folder) / "index.html", render(record, pictures))
 
 
 def render(record: Json, pictures: np.ndarray) -> str:
@@ -79,20 +77,12 @@ def render(record: Json, pictures: np.ndarray) -> str:
         record: The audit.
         pictures: Of each operation the image and views, [operation, picture, channel, side, side].
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    templates = Environment(
-        loader=PackageLoader("coview.pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     by_name = {row["name"]: row for row in record["operations"]}
     shown = {row["name"]: pictures[place] for place, row in enumerate(record["operations"])}
     ordered = [by_name[name] for name in record["order"]]
     low, high = _range(ordered)
-    return templates.get_template("audit.html").render(
+    return fill(
+        "audit.html",
         record=record,
         headline=headline(ordered),
         doubt=doubt(record),

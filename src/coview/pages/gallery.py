@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float64, Int, Int64, Shaped, UInt8
 
 from coview.pages import words
+from coview.pages.html import fill
 from coview.pages.pictures import channel_note, data_uri, displayable
 
 Sides = Float64[np.ndarray, " 4"]
@@ -79,19 +80,11 @@ def write_gallery(
         ValueError: If there is no image.
         OSError: If the file cannot be written.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     if not drawn:
         raise ValueError("drawn is empty: there is nothing to show")
-    environment = Environment(
-        loader=PackageLoader("coview.pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     names = _operations(policy)
-    text = environment.get_template("gallery.html").render(
+    text = fill(
+        "gallery.html",
         title=title,
         facts=facts,
         rows=[_row(name, drawn[place % len(drawn)]) for place, name in enumerate(names)],

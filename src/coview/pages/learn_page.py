@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from coview.pages.charts import number
+from coview.pages.html import fill, write
 from coview.pages.pictures import channel_note, data_uri, displayable
 from coview.pages.records import Json
 from coview.pages.study_page import Chart, lay_out
@@ -46,24 +47,13 @@ def write_learn_page(folder: Path) -> Path:
     if pictures.is_file():
         with np.load(pictures) as arrays:
             shown = _shown(dict(arrays))
-    page = Path(folder) / "index.html"
-    part = page.with_suffix(".html.part")
-    part.write_text(render(record, shown), encoding="utf-8")
-    return part.replace(page)
+    return write(Path(folder) / "index.html", render(record, shown))
 
 
 def render(record: Json, shown: list[Shown]) -> str:
     """Return the page's HTML."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    templates = Environment(
-        loader=PackageLoader("coview.pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return templates.get_template("learn.html").render(
+    return fill(
+        "learn.html",
         record=record,
         facts=_facts(record),
         shown=shown,

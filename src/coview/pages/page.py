@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from coview.pages import charts, words
+from coview.pages.html import fill, write
 from coview.pages.pictures import PALETTE, channel_note, data_uri, displayable, mosaic_uri
 from coview.pages.records import Atlas, Records, ViewPictures, read_records
 
@@ -39,25 +40,14 @@ def write_page(run: Path) -> Path:
         FileNotFoundError: If `run` is not a run folder.
         ValueError: If a record is broken or of another format.
     """
-    page = Path(run) / "index.html"
-    part = page.with_suffix(".html.part")
-    part.write_text(render(read_records(run)), encoding="utf-8")
-    return part.replace(page)
+    return write(Path(run) / "index.html", render(read_records(run)))
 
 
 def render(records: Records) -> str:
     """Return the page's HTML."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    templates = Environment(
-        loader=PackageLoader("coview.pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     atlas = records.atlas
-    return templates.get_template("page.html").render(
+    return fill(
+        "page.html",
         title=records.folder.resolve().name,
         headline=words.headline(records),
         facts=words.facts(records),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coview.pages.charts import Tick, decades, number, ticks
+from coview.pages.html import fill, write
 from coview.pages.records import Json
 
 FORMAT = 1
@@ -48,24 +49,13 @@ def write_study_page(folder: Path) -> Path:
     report: Json = json.loads(file.read_text(encoding="utf-8"))
     if report.get("format") != FORMAT:
         raise ValueError(f"{file} has format {report.get('format')!r}, expected {FORMAT}")
-    page = Path(folder) / "index.html"
-    part = page.with_suffix(".html.part")
-    part.write_text(render(report), encoding="utf-8")
-    return part.replace(page)
+    return write(Path(folder) / "index.html", render(report))
 
 
 def render(report: Json) -> str:
     """Return the page's HTML."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    templates = Environment(
-        loader=PackageLoader("coview.pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return templates.get_template("study.html").render(
+    return fill(
+        "study.html",
         report=report,
         verdict=report.get("verdict"),
         tables=report.get("tables", []),
