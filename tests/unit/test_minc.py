@@ -216,6 +216,7 @@ def test_micro_batches_leave_the_state_of_one_batch(carried):
     objective, (z, before) = MINC(carried=carried), (embeddings(9, 3, seed=seed) for seed in (1, 2))
     states = [objective.init(3).double() for _ in range(2)]
     for state, cuts in zip(states, ((0, 9), (0, 4, 9)), strict=True):
+        state.get_buffer("filled").fill_(0.5)
         parts = [
             objective(z[:, a:b], state, target=before[:, a:b] if carried else None).statistics
             for a, b in pairwise(cuts)

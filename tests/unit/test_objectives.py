@@ -227,16 +227,21 @@ class TestMINC:
 
     def test_state_is_an_average_and_is_read_before_the_batch(self):
         memory = -7 / math.log(0.75)
-        objective, z = MINC(memory=memory, carried=False, scale=6.0), embeddings(7, 3)
+        objective = MINC(memory=memory, carried=False, scale=6.0)
         state = objective.init(3).double()
-        loss = objective(z, state)
-        rows = normalized(z, "sphere", 6.0).flatten(0, 1)
-        uniform = torch.eye(3, dtype=torch.float64) * 2
-        expected = minc(z, z, uniform, scale=6.0)
-        torch.testing.assert_close(loss.total, expected)
-        objective.update(state, [loss.statistics], progress=0.5)
-        expected = 0.75 * uniform + 0.25 * rows.T @ rows / 14
-        torch.testing.assert_close(state.get_buffer("second_moment"), expected)
+        expected = torch.eye(3, dtype=torch.float64) * 2  # uniform, before the first batch alone
+        moments = []
+        for step in range(4):
+            z = embeddings(7, 3, seed=step)
+            loss = objective(z, state)
+            torch.testing.assert_close(loss.total, minc(z, z, expected, scale=6.0))
+            objective.update(state, [loss.statistics], progress=0.5)
+            rows = normalized(z, "sphere", 6.0).flatten(0, 1)
+            moments.append(rows.T @ rows / 14)
+            ages = 0.75 ** torch.arange(step, -1, -1.0, dtype=torch.float64)
+            expected = (torch.stack(moments) * ages[:, None, None]).sum(0) / ages.sum()
+            torch.testing.assert_close(state.get_buffer("second_moment"), expected)
+        torch.testing.assert_close(float(state.get_buffer("filled")), 1 - 0.75**4)
 
     def test_a_memory_of_nothing_is_the_last_batch(self):
         objective, z = MINC(memory=0.0, carried=False, scale=6.0), embeddings(7, 3)
@@ -250,6 +255,7 @@ class TestMINC:
         objective = MINC(memory=50.0, normalization="none", scale=1.0)
         state, z = objective.init(3).double(), embeddings(6, 3)
         state.get_buffer("second_moment").copy_(moment_of(z))
+        state.get_buffer("filled").fill_(1)
         for seed in range(4):
             now = embeddings(6, 3, seed=seed)
             loss = objective(now, state, target=z)

@@ -359,7 +359,7 @@ class TestTrained:
         assert all(0 <= value <= 1 for value in found.values())
         config = json.loads((tmp_path / "t/run.json").read_text())["config"]
         assert config["projector"] == [512, 5]
-        assert config["learning_rate"] == pytest.approx(2e-3 / 8)
+        assert config["learning_rate"] == pytest.approx(4e-4)
 
     @pytest.mark.filterwarnings("ignore:.*:RuntimeWarning")
     def test_a_trial_that_diverges_is_finished(self, tmp_path):
@@ -500,6 +500,7 @@ class TestAblation:
         objective = Varied(slowing=True, memory=600.0, normalization="none", scale=1.0)
         state, z = self.state(objective), embeddings(6, 3)
         uniform = state.get_buffer("second_moment").clone()
+        state.get_buffer("filled").fill_(1)
         objective.update(state, [objective(z, state).statistics], progress=progress)
         rows = z.flatten(0, 1)
         moved = state.get_buffer("second_moment") - uniform

@@ -42,7 +42,7 @@ def minc(
     second_moment: Float[Tensor, "dim dim"],
     *,
     previous: Embeddings | None = None,
-    batch_weight: float = 0.3,
+    batch_weight: float = 0.5,
     normalization: Normalization = "sphere",
     scale: float = 32.0,
     ranks: Ranks | None = None,
@@ -113,7 +113,7 @@ def minc_terms(
     second_moment: Float[Tensor, "dim dim"],
     *,
     previous: Embeddings | None = None,
-    batch_weight: float = 0.3,
+    batch_weight: float = 0.5,
     normalization: Normalization = "sphere",
     scale: float = 32.0,
     ranks: Ranks | None = None,
@@ -152,13 +152,18 @@ def minc_terms(
 
 
 class MINCState(nn.Module):
-    """The second moment S of earlier batches; before the first it is uniform."""
+    """The second moment S of earlier batches, and how much of the memory they fill, 0 to 1.
+
+    Before the first batch S is uniform; nothing of that is left after it.
+    """
 
     second_moment: Tensor
+    filled: Tensor
 
     def __init__(self, dim: int, scale: float) -> None:
         super().__init__()
         self.register_buffer("second_moment", torch.eye(dim) * (scale / dim))
+        self.register_buffer("filled", torch.zeros(()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,8 +171,9 @@ class MINC:
     """The non-contrastive mutual-information objective (provisional); see `minc`.
 
     `memory` is the number of images that S remembers: an optimiser step with n of them keeps the
-    share exp(−n / memory) of S, so that one setting serves all batch sizes; 0 keeps nothing. S is
-    read before the step's own batches are folded in.
+    share exp(−n / memory) of S, so that one setting serves all batch sizes; 0 keeps nothing. Until
+    the memory is full S is the average of what there was, without a prior: a uniform one that fades
+    lets large rates collapse. S is read before the step's own batches are folded in.
 
     `carried` has each batch embedded by the network of the step before too, without gradient, so
     that S can be carried over to the present one; otherwise S stays as it was seen.
@@ -178,8 +184,8 @@ class MINC:
     the mean where the matrix is the present second moment; a stale one may put it above the bound.
     """
 
-    batch_weight: float = 0.3
-    memory: float = 2048.0
+    batch_weight: float = 0.5
+    memory: float = 512.0
     carried: bool = True
     normalization: Normalization = "sphere"
     scale: float = 32.0
@@ -247,5 +253,7 @@ class MINC:
         moments = moments.to(second_moment)
         if self.carried:
             second_moment += moments[0] - moments[1]
-        kept = math.exp(-rows.item() / (2 * self.memory)) if self.memory else 0.0
-        second_moment.lerp_(moments[0], 1 - kept)
+        taken = -math.expm1(-rows.item() / (2 * self.memory)) if self.memory else 1.0
+        filled = state.get_buffer("filled")
+        filled += (1 - filled) * taken
+        second_moment.lerp_(moments[0], taken / filled.to(second_moment))

@@ -1,6 +1,6 @@
 """Every option of MINC against the default: what earns its place, and what was left out.
 
-One learning rate for all, by the rule of the batch size. The default may be changed by what is
+One learning rate for all. The default may be changed by what is
 found here, so it is read on validation images alone; no test image is looked at.
 """
 
@@ -122,12 +122,13 @@ VARIANTS: Mapping[str, MINC] = {
     DEFAULT: MINC(),
     "a = 0": MINC(batch_weight=0.0),
     "a = .1": MINC(batch_weight=0.1),
-    "a = .5": MINC(batch_weight=0.5),
+    "a = .3": MINC(batch_weight=0.3),
     "a = 1, the spectral loss of both views": MINC(batch_weight=1.0, carried=False),
     "stale": MINC(carried=False),
     "a = 0, stale": MINC(batch_weight=0.0, carried=False),
-    "memory of 256 images": MINC(memory=256.0),
-    "memory of 8,192 images": MINC(memory=8192.0),
+    "memory of 128 images": MINC(memory=128.0),
+    "memory of 2,048 images": MINC(memory=2048.0),
+    "a = .3, memory of 2,048 images": MINC(batch_weight=0.3, memory=2048.0),
     "a from .9 to .1, stale": Varied(batch_weight=0.9, last_batch_weight=0.1),
     "memory slowing with the learning rate": Varied(carried=True, slowing=True),
     "averaged target, scale 12": Varied(averaged=True, scale=12.0),

@@ -10,22 +10,22 @@ import numpy as np
 
 from coview.studies.intervals import mean_interval
 from coview.studies.study import Report, Scale, Settings, Study, Trial, Verdict
-from coview.studies.trained import MARGIN, RATES, Comparison, compare, run
+from coview.studies.trained import MARGIN, MORE_RATES, RATES, Comparison, compare, run
 
 LOSSES = ("spectral_contrastive", "minc")
 
 
 def trials(scale: Scale) -> list[Settings]:
     """Return losses × batch sizes × learning rates × seeds."""
-    batches, seeds, images = {
-        "smoke": ((8, 64), 1, 2_000),
-        "laptop": ((8, 32, 128, 512), 3, 32_000),
-        "full": ((8, 16, 32, 64, 256, 1024), 5, 200_000),
-    }.get(scale, ((8, 16, 32, 64, 256, 1024), 5, 10_000_000))
+    batches, rates, seeds, images = {
+        "smoke": ((8, 64), RATES, 1, 2_000),
+        "laptop": ((8, 32, 128, 512), RATES, 3, 32_000),
+        "full": ((8, 16, 32, 64, 256, 1024), MORE_RATES, 5, 200_000),
+    }.get(scale, ((8, 16, 32, 64, 256, 1024), MORE_RATES, 5, 10_000_000))
     return [
         {"loss": loss, "batch": batch, "rate": rate, "seed": seed, "images": images}
         for seed in range(seeds)
-        for rate in RATES
+        for rate in rates
         for loss in LOSSES
         for batch in batches
     ]

@@ -19,7 +19,7 @@ from coview.studies.study import (
 )
 from coview.studies.tabular import BATCHES, BEST, STEP_SIZES, STEPS, Method, train
 
-DEFAULT, PLAIN = "mixture .3, carried, memory of images", "average .9"
+DEFAULT, PLAIN = "mixture .5, carried, memory of images", "average .9"
 
 METHODS = {
     "pairs of the batch (spectral)": Method(pairs=True),
@@ -30,7 +30,8 @@ METHODS = {
     "average .99, carried": Method(decay=0.99, carried=True),
     "mixture .3, average .99": Method(decay=0.99, batch_weight=0.3),
     "mixture .3, average .99, carried": Method(decay=0.99, batch_weight=0.3, carried=True),
-    DEFAULT: Method(memory=800.0, batch_weight=0.3, carried=True),
+    "mixture .3, carried, longer memory": Method(memory=800.0, batch_weight=0.3, carried=True),
+    DEFAULT: Method(memory=200.0, batch_weight=0.5, carried=True),
     "mixture .9 to .1 with the step size, average .99": Method(
         decay=0.99, batch_weight=0.9, last_batch_weight=0.1
     ),

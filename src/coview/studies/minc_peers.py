@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from coview.studies.study import Report, Scale, Settings, Study, Trial
-from coview.studies.trained import MARGIN, RATES, compare, judged, run
+from coview.studies.trained import MARGIN, MORE_RATES, RATES, compare, judged, run
 
 LIMITS = {
     "nt_xent": 0.0,
@@ -22,8 +22,8 @@ def trials(scale: Scale) -> list[Settings]:
     batches, rates, seeds, images = {
         "smoke": ((64,), (1.0,), 1, 2_000),
         "laptop": ((32,), RATES, 3, 24_000),
-        "full": ((8, 64, 512), RATES, 5, 100_000),
-    }.get(scale, ((8, 64, 512), RATES, 5, 10_000_000))
+        "full": ((8, 64, 512), MORE_RATES, 5, 100_000),
+    }.get(scale, ((8, 64, 512), MORE_RATES, 5, 10_000_000))
     return [
         {"loss": loss, "batch": batch, "rate": rate, "seed": seed, "images": images}
         for seed in range(seeds)

@@ -75,7 +75,7 @@ def report(done: Sequence[Trial]) -> Report:
         tables=[
             Table(
                 title="Linear read-out on validation images, mean over seeds, by learning rate "
-                f"over the default; rates within {100 * TOLERANCE:.0f} points of the loss's best, "
+                f"over {trained.BASE:g}; rates within {100 * TOLERANCE:.0f} points of the loss's best, "
                 "mean and 95 % t interval",
                 columns=["loss", *(f"×{rate:g}" for rate in RATES), "rates that train"],
                 rows=rows,
@@ -85,7 +85,7 @@ def report(done: Sequence[Trial]) -> Report:
             Figure(
                 title="Accuracy against the learning rate",
                 note=f"Batches of {BATCH} images. A curve ends where a seed diverged.",
-                x_name="learning rate over the default",
+                x_name=f"learning rate over {trained.BASE:g}",
                 bands=[
                     band(loss, {rate: _whole(values) for rate, values in found.items()})
                     for loss, found in cells.items()

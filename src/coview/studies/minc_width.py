@@ -6,7 +6,7 @@ A wider embedding has a larger second moment to know from the same few images.
 from collections.abc import Sequence
 
 from coview.studies.study import Report, Scale, Settings, Study, Trial
-from coview.studies.trained import MARGIN, RATES, compare, judged, run
+from coview.studies.trained import MARGIN, MORE_RATES, RATES, compare, judged, run
 
 LOSSES = ("spectral_contrastive", "minc")
 
@@ -21,8 +21,8 @@ def trials(scale: Scale) -> list[Settings]:
     widths, rates, seeds, images = {
         "smoke": ((32, 128), (1.0,), 1, 2_000),
         "laptop": ((32, 128, 512), RATES, 3, 24_000),
-        "full": ((32, 128, 512, 2048), RATES, 5, 200_000),
-    }.get(scale, ((32, 128, 512, 2048), RATES, 5, 10_000_000))
+        "full": ((32, 128, 512, 2048), MORE_RATES, 5, 200_000),
+    }.get(scale, ((32, 128, 512, 2048), MORE_RATES, 5, 10_000_000))
     return [
         {
             "loss": loss,
