@@ -57,8 +57,11 @@ bench: $(VENV)/installed  ## the benchmarks, some hours on 2 cores
 	$(BIN)/python benchmarks/cifar10.py $(CIFAR10)
 	$(BIN)/python benchmarks/encoders.py $(CIFAR10)
 	$(BIN)/python benchmarks/audit.py $(CIFAR10)
+	$(BIN)/python benchmarks/tune.py scenes
+	$(BIN)/python benchmarks/tune.py $(CIFAR10)
 	$(BIN)/python benchmarks/learned_views.py $(CIFAR10)
 	$(BIN)/python benchmarks/information.py
+	test -z "$(BMI)" || $(BIN)/python benchmarks/information_peer.py --python $(BMI)
 	$(BIN)/python benchmarks/diagnosis.py
 
 figures: $(VENV)/installed  ## the README's pictures, from the records of a run

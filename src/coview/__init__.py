@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from coview.commands import pretrain as pretrain
     from coview.commands import show_views as show_views
     from coview.commands import study as study
+    from coview.commands import tune_views as tune_views
     from coview.evaluation.embed import embed as embed
     from coview.evaluation.evaluate import evaluate as evaluate
     from coview.training.loading import load as load
@@ -36,6 +37,7 @@ _HOMES = {
     "replay_run": "coview.training.replay",
     "show_views": "coview.commands",
     "study": "coview.commands",
+    "tune_views": "coview.commands",
 }
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "replay_run",
     "show_views",
     "study",
+    "tune_views",
 ]
 
 

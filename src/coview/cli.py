@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from coview.search import Learning
+from coview.search import Learning, Tuning
 from coview.training.settings import Named, Pretraining
 
 _EXAMPLES = """
@@ -23,6 +23,7 @@ examples:
   coview page runs/x                               # make the page again
   coview views show ./images --views simclr        # what a policy does to your images
   coview views audit ./images --views simclr       # what each of its operations removes
+  coview views tune ./images --labels labels.csv   # the strengths that serve your labels
   coview views learn ./images                      # views that share what the labels need
   coview study minc-tabular                        # a paper's claim, put to the test
   coview doctor                                    # what is installed, how fast
@@ -131,11 +132,12 @@ class Audit:
 
 @dataclass(frozen=True, kw_only=True)
 class Views:
-    """Look at views, audit them, or learn them."""
+    """Look at views, audit them, tune their strengths, or learn them."""
 
     action: (
         Annotated[Gallery, tyro.conf.subcommand("show")]
         | Annotated[Audit, tyro.conf.subcommand("audit")]
+        | Annotated[Tuning, tyro.conf.subcommand("tune")]
         | Annotated[Learning, tyro.conf.subcommand("learn")]
     )
 
@@ -227,7 +229,7 @@ def _given(names: Iterable[str], words: list[str]) -> list[str]:
     return [name for name in names if {name, f"no_{name}"} & options or name == "source"]
 
 
-def _views(asked: Gallery | Audit | Learning) -> None:
+def _views(asked: Gallery | Audit | Tuning | Learning) -> None:
     import coview
 
     arguments = {field.name: getattr(asked, field.name) for field in fields(asked)}
@@ -236,6 +238,9 @@ def _views(asked: Gallery | Audit | Learning) -> None:
         _say(f"page: {coview.show_views(source, **arguments)}")
     elif isinstance(asked, Audit):
         _say(f"page: {coview.audit_views(source, **arguments) / 'index.html'}")
+    elif isinstance(asked, Tuning):
+        folder = coview.tune_views(source, **arguments)
+        _say(f"views: {folder / 'policy.json'}\npage: {folder / 'index.html'}")
     else:
         _say(f"page: {coview.learn_views(source, **arguments) / 'index.html'}")
 

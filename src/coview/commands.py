@@ -193,6 +193,34 @@ def audit_views(
     return folder
 
 
+def tune_views(source: Any, **settings: Any) -> Path:  # noqa: ANN401
+    """Find the strengths of views that serve some labels best, by short trainings.
+
+    The same call goes on after an interruption. See `coview.search.tune.tune_views`.
+
+    Args:
+        source: A folder, an .npz or .npy file, arrays, tensors, a `Dataset`, or `sample`.
+        **settings: The other fields of `coview.search.Tuning`.
+
+    Returns:
+        The folder: `policy.json` for `pretrain`, `tune.json`, `index.html`.
+
+    Raises:
+        ValueError: If there are fewer than 100 images, or a setting is out of range.
+        FileNotFoundError: If there is no such source.
+        FileExistsError: If the folder holds something else.
+        ImportError: If Optuna is not installed.
+        OSError: If the folder cannot be written.
+        coview.training.loop.Stopped: After a signal.
+    """
+    from coview.pages.tune_page import write_tune_page
+    from coview.search import tune
+
+    folder = tune.tune_views(source, **settings)
+    write_tune_page(folder)
+    return folder
+
+
 def learn_views(source: Any, **settings: Any) -> Path:  # noqa: ANN401
     """Learn views of images, and measure on images never seen what they share before and after.
 

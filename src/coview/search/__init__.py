@@ -4,3 +4,4 @@ This file imports no torch: the command line reads the settings here.
 """
 
 from coview.search.learn_settings import Learning as Learning
+from coview.search.tune_settings import Tuning as Tuning

@@ -6,17 +6,14 @@ Reading order: `audit_variants` (what is compared), `audit_critic` (how informat
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 from lightning_fabric import Fabric
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from torch import nn
 
 from coview import data
@@ -27,6 +24,7 @@ from coview.search import audit_critic as critic
 from coview.search.audit_critic import Measured, Parts
 from coview.search.audit_reading import Reading, read_parameters
 from coview.search.audit_variants import FRAME, Comparison, Kept, Variants, name_of
+from coview.search.progress import bar
 from coview.training.devices import start
 from coview.training.job import find_policy
 from coview.training.loading import load, save_encoder
@@ -190,24 +188,25 @@ def _run(
         wanted = record["asked"]["steps"]
         save(steps=wanted or audit.steps_in(record["asked"]["minutes"] - record["seconds"] / 60))
     every = variants.all()
-    with _bar(record["steps"] * audit.step_work + (len(every) + 1) * audit.variant_work) as bar:
+    work = record["steps"] * audit.step_work + (len(every) + 1) * audit.variant_work
+    with bar("audit", work) as advance:
         if folder.encoder.is_file():
             encoder = load(folder.encoder)
-            bar("encoder", record["steps"] * audit.step_work)
+            advance("encoder", record["steps"] * audit.step_work)
         else:
-            encoder = audit.train(record["steps"], lambda: bar("encoder", audit.step_work))
+            encoder = audit.train(record["steps"], lambda: advance("encoder", audit.step_work))
             save_encoder(encoder, folder.encoder, backbone="compact")
         encoder = encoder.to(fabric.device)
         for kept in every:
             name = name_of(kept)
-            bar(name, 0)
+            advance(name, 0)
             if name not in record["variants"]:
                 record["variants"][name] = _measured(kept, audit.measure(encoder, kept))
                 save()
-            bar(name, audit.variant_work)
-        bar("reading", 0)
+            advance(name, audit.variant_work)
+        advance("reading", 0)
         readings = audit.read(encoder if reader is None else reader)
-        bar("reading", audit.variant_work)
+        advance("reading", audit.variant_work)
     operations = [_operation(key, record, variants, readings) for key in variants.keys]
     order = sorted(operations, key=lambda row: -row["removes"])
     save(
@@ -405,40 +404,3 @@ def _removes(alone: dict[str, Any], left_out: dict[str, Any]) -> float:
     if low["at_least"]:
         return float(high["nats"])
     return float(low["nats"] + high["nats"]) / 2
-
-
-class _Advance(Protocol):
-    def __call__(self, what: str, work: int) -> None: ...
-
-
-@contextmanager
-def _bar(total: int) -> Iterator[_Advance]:
-    """Show progress with the time left; plain lines when redirected."""
-    console = Console(stderr=True)
-    progress = Progress(
-        TextColumn("audit: {task.description}"),
-        BarColumn(bar_width=24),
-        TaskProgressColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-    )
-    task = progress.add_task("", total=total)
-    started, shown = time.perf_counter(), ""
-
-    def advance(what: str, work: int) -> None:
-        nonlocal shown
-        progress.update(task, description=what, advance=work)
-        if not console.is_terminal and what != shown:
-            done = progress.tasks[0].completed
-            spent = time.perf_counter() - started
-            left = f", {spent * (total - done) / done:.0f} s left" if done and spent > 1 else ""
-            console.print(f"audit: {what}{left}", highlight=False)
-            shown = what
-
-    if console.is_terminal:
-        progress.start()
-    try:
-        yield advance
-    finally:
-        progress.stop()

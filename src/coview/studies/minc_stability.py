@@ -75,8 +75,8 @@ def report(done: Sequence[Trial]) -> Report:
         tables=[
             Table(
                 title="Linear read-out on validation images, mean over seeds, by learning rate "
-                f"over {trained.BASE:g}; rates within {100 * TOLERANCE:.0f} points of the loss's best, "
-                "mean and 95 % t interval",
+                f"over {trained.BASE:g}; rates within {100 * TOLERANCE:.0f} points of the loss's "
+                "best, mean and 95 % t interval",
                 columns=["loss", *(f"×{rate:g}" for rate in RATES), "rates that train"],
                 rows=rows,
             )

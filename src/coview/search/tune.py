@@ -1,0 +1,506 @@
+"""Tuning of views: policies compared by short trainings that share work, within a budget of time.
+
+Reading order: `tune_points` (what is compared), `tune_trials` (how one is trained and judged),
+`two_lines` (the test of the inverted U), then `tune_views` here, stage by stage.
+"""
+
+import math
+import shutil
+import time
+import warnings
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import kendalltau
+
+from coview import data
+from coview.data import Dataset
+from coview.random import generator
+from coview.search import tune_points
+from coview.search.audit import LEAST_IMAGES
+from coview.search.learn_judge import judge_encoders, train_encoders
+from coview.search.learn_watch import Held
+from coview.search.progress import Advance, bar
+from coview.search.tune_points import Point, Strengths
+from coview.search.tune_settings import Tuning
+from coview.search.tune_trials import Judged, Mixture, Trials
+from coview.search.two_lines import two_lines
+from coview.training.devices import start
+from coview.training.pretrain import SMALL, fingerprint
+from coview.training.run_folder import RunFolder, command_line, environment, now
+from coview.views.generators import PixelFlow
+
+FORMAT = 1
+
+RUNGS = 3
+"""Trainings of a point that survives all of them."""
+
+FACTOR = 3
+"""One in so many survives a rung and goes on so many times as long."""
+
+TRUNK = 0.2
+"""Share of the training time that all points have in common."""
+
+FEWEST_STEPS = 10
+
+_SHOWN = 4
+
+
+def tune_views(source: Any, **settings: Any) -> Path:  # noqa: ANN401
+    """Compare policies by short trainings, and write the best one to a file.
+
+    One encoder learns from the views of all starting points in turn. With it, the information that
+    the views of each point share is measured on images it has not seen. Every point goes on from
+    there with its own views; the best third three times as long, the best third of these again.
+    The default is never left behind, as the reference. Points are judged by a linear probe on
+    validation images; without labels by the effective rank of their representations.
+
+    The same call goes on after an interruption.
+
+    Args:
+        source: A folder, an .npz or .npy file, arrays, tensors, a `Dataset`, or `sample`.
+        **settings: The other fields of `coview.search.Tuning`.
+
+    Returns:
+        The folder: `tune.json`, `policy.json`, `pictures.npz`.
+
+    Raises:
+        ValueError: If there are fewer than 100 images, or an argument is out of range.
+        FileNotFoundError: If there is no such source.
+        FileExistsError: If the folder holds something else than this tuning.
+        ImportError: If Optuna is not installed and points are to be proposed.
+        OSError: If the folder cannot be written.
+    """
+    asked = Tuning(source=source, **settings)
+    fabric, _ = start(accelerator="auto", devices=1, nodes=1, precision="auto")
+    dataset = _open(asked, largest=96 if fabric.device.type == "cpu" else 224)
+    for name in asked.splits:
+        PixelFlow(name, couplings=1).channels(dataset.channels)
+    trials = Trials.of(
+        dataset,
+        objective=asked.objective,
+        batch_size=asked.batch_size,
+        seed=asked.seed,
+        fabric=fabric,
+    )
+    tuning = _Tuning(RunFolder(asked.out), asked, dataset, trials)
+    if tuning.record["status"] != "finished":
+        tuning.run()
+    return tuning.folder.path
+
+
+def _open(asked: Tuning, *, largest: int) -> Dataset:
+    dataset = asked.source
+    if not isinstance(dataset, Dataset):
+        labels = None if asked.labels in (None, "none") else asked.labels
+        dataset = data.open(asked.source, size=asked.size, largest=largest, labels=labels)
+    if len(dataset) < LEAST_IMAGES:
+        raise ValueError(
+            f"source: tuning needs at least {LEAST_IMAGES} images to train and to judge; "
+            f"{dataset.name} has {len(dataset)}"
+        )
+    return dataset
+
+
+class _Tuning:
+    """A tuning and its record, which is written after each piece of work."""
+
+    def __init__(self, folder: RunFolder, asked: Tuning, dataset: Dataset, trials: Trials) -> None:
+        self.folder, self.asked, self.dataset, self.trials = folder, asked, dataset, trials
+        default, strengths = (
+            ("small", tune_points.SMALL) if dataset.size < SMALL else ("simclr", tune_points.LARGE)
+        )
+        self.starting = tune_points.starting_points(default, strengths)[: asked.points]
+        self.record = self._begin(default)
+        self._begun, self._before = time.perf_counter(), self.record["seconds"]
+
+    def _begin(self, default: str) -> dict[str, Any]:
+        """Return the record of this tuning: the one that was begun here, or a new one."""
+        asked = {
+            **{
+                name: value
+                for name, value in asdict(self.asked).items()
+                if name not in ("source", "out", "labels", "minutes", "splits", "objective")
+            },
+            "minutes": self.asked.minutes if self.asked.steps is None else None,
+            "splits": list(self.asked.splits),
+            "objective": str(self.asked.objective),
+            "images": fingerprint(self.dataset),
+            "labelled": len(self.trials.readings[0]),
+        }
+        if (self.folder.path / "tune.json").is_file():
+            record = self.folder.read("tune.json")
+            changed = [name for name in asked if record.get("asked", {}).get(name) != asked[name]]
+            if changed or record.get("format") != FORMAT:
+                what = ", ".join(changed) or "format"
+                raise FileExistsError(
+                    f"out: {self.folder.path} holds a tuning that differs in {what}; give another "
+                    "folder"
+                )
+            return record
+        self.folder.check_free()
+        (self.folder.path / "trials").mkdir(parents=True)
+        train, validation = self.trials.readings
+        record = {
+            "format": FORMAT,
+            "status": "running",
+            "command": command_line(),
+            "created": now(),
+            "seconds": 0.0,
+            "asked": asked,
+            "data": {
+                "name": self.dataset.name,
+                "images": len(self.dataset),
+                "size": self.dataset.size,
+                "channels": self.dataset.channels,
+                "training": len(self.trials.parts.fit),
+                "validation": len(validation),
+                "labelled": len(train),
+                "classes": list(self.dataset.classes) if len(train) else [],
+            },
+            "judge": "accuracy" if self.trials.is_labelled else "rank",
+            "default": default,
+            "points": [],
+            "splits": [],
+        }
+        self.folder.write(record, "tune.json")
+        return record
+
+    def _save(self, **values: Any) -> None:  # noqa: ANN401
+        seconds = self._before + time.perf_counter() - self._begun
+        self.record.update(values, seconds=round(seconds, 2))
+        self.folder.write(self.record, "tune.json")
+
+    def run(self) -> None:
+        """Do what the record lacks."""
+        if "lengths" not in self.record:
+            self._save(lengths=self._lengths())
+        lengths, many = self.record["lengths"], self.record["lengths"]["points"]
+        longest = lengths["trunk"] + lengths["rungs"][0]
+        trained = sum(s * n for s, n in zip(lengths["rungs"], many, strict=True))
+        total = lengths["trunk"] + trained + longest * len(self.asked.splits)
+        with bar("tune", total) as advance:
+            self._train_trunk(advance)
+            for number in range(self.asked.points):
+                self._first_rung(number, advance)
+            for rung in range(1, RUNGS):
+                for row in self._survivors(rung):
+                    self._climb(row, rung, advance)
+            for name in self.asked.splits:
+                self._split(name, longest, advance)
+        self._finish()
+
+    def _lengths(self) -> dict[str, Any]:
+        """Return the steps of trunk and rungs: measured, so that all ends in time."""
+        many = [self.asked.points]
+        for _ in range(1, RUNGS):
+            many.append(math.ceil(many[-1] / FACTOR) + (many[-1] > 1))  # the default goes along
+        if self.asked.steps is not None:
+            trunk, rungs = (
+                3 * self.asked.steps,
+                [self.asked.steps * FACTOR**k for k in range(RUNGS)],
+            )
+        else:
+            trunk, rungs = self._steps_in(60 * self.asked.minutes - self.record["seconds"], many)
+        return {
+            "batch_size": self.trials.settings.batch_size,
+            "trunk": trunk,
+            "rungs": rungs,
+            "points": many,
+        }
+
+    def _steps_in(self, seconds: float, many: list[int]) -> tuple[int, list[int]]:
+        begun = time.perf_counter()
+        policy = self._policy(self.starting[0])
+        of_step = self.trials.seconds_per_step(policy)
+        started = time.perf_counter()
+        scratch = self.folder.path / "trials" / "scratch.pt"
+        encoder = self.trials.train(policy, 1, start=None, end=scratch)
+        self.trials.judge(encoder, policy)
+        of_judging = time.perf_counter() - started - of_step
+        started = time.perf_counter()
+        self.trials.measure(encoder, policy)
+        of_measuring = time.perf_counter() - started
+        scratch.unlink()
+        fixed = (sum(many) + 2 * len(self.asked.splits)) * of_judging + many[0] * of_measuring
+        left = seconds - (time.perf_counter() - begun) - fixed
+        each = (1 - TRUNK) / RUNGS  # of every rung
+        share = 1 + len(self.asked.splits) * (TRUNK + each / many[0])
+        rungs = [round(each * left / share / n / of_step) for n in many]
+        if min(rungs) < FEWEST_STEPS:
+            rungs = [FEWEST_STEPS * FACTOR**k for k in range(RUNGS)]
+            trunk = 3 * FEWEST_STEPS
+            steps = (trunk + sum(n * s for n, s in zip(many, rungs, strict=True))) * share
+            warnings.warn(
+                f"minutes: too few for {many[0]} points; this will take about "
+                f"{(fixed + steps * of_step) / 60:.0f} minutes",
+                RuntimeWarning,
+                stacklevel=5,
+            )
+            return trunk, rungs
+        return round(TRUNK * left / share / of_step), rungs
+
+    @property
+    def _trunk(self) -> Path:
+        return self.folder.path / "trials" / "trunk.pt"
+
+    def _file(self, number: int, rung: int) -> Path:
+        return self.folder.path / "trials" / f"{number}-{rung}.pt"
+
+    def _policy(self, point: Point) -> Any:  # noqa: ANN401
+        return point.strengths.policy(point.name, channels=self.dataset.channels)
+
+    def _train_trunk(self, advance: Advance) -> None:
+        steps = self.record["lengths"]["trunk"]
+        if self._trunk.is_file():
+            advance("trunk", steps)
+            return
+        mixture = Mixture(policies=tuple(self._policy(point) for point in self.starting))
+        self.trials.train(
+            mixture, steps, start=None, end=self._trunk, advance=lambda: advance("trunk", 1)
+        )
+
+    def _first_rung(self, number: int, advance: Advance) -> None:
+        """Measure what the views of a point share, and give it its first training."""
+        rows = self.record["points"]
+        if number >= len(rows):
+            point = self.starting[number] if number < len(self.starting) else self._proposed(number)
+            policy = self._policy(point)
+            measured = self.trials.measure(self.trials.encoder(self._trunk), policy)
+            estimate = measured.estimate
+            row = {
+                "name": point.name,
+                "made": point.made,
+                "strengths": point.strengths.to_dict(),
+                "policy": policy.to_dict(),
+                "information": {
+                    "nats": round(estimate.value, 4),
+                    "standard_error": round(estimate.standard_error, 4),
+                    "ceiling": round(estimate.ceiling or 0.0, 4),
+                    "ceiling_name": estimate.ceiling_name,
+                    "n": estimate.n,
+                    "saturated": measured.is_saturated,
+                    "warnings": list(estimate.warnings),
+                },
+                "rungs": [],
+            }
+            self._save(points=[*rows, row])
+        self._climb(self.record["points"][number], 0, advance)
+
+    def _proposed(self, number: int) -> Point:
+        tried = [(Strengths(**row["strengths"]), self._value(row, 0)) for row in self._rows()]
+        strengths = tune_points.propose(
+            tried, number=number + 1 - len(self.starting), seed=self.asked.seed
+        )
+        return Point(name=f"point {number + 1}", made="proposed", strengths=strengths)
+
+    def _rows(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.record["points"]
+        return rows
+
+    def _value(self, row: dict[str, Any], rung: int) -> float:
+        return float(row["rungs"][rung][self.record["judge"]])
+
+    def _survivors(self, rung: int) -> list[dict[str, Any]]:
+        """Return the best points of the rung before, and the default."""
+        before = [row for row in self._rows() if len(row["rungs"]) >= rung]
+        ranked = sorted(before, key=lambda row: -self._value(row, rung - 1))
+        kept = ranked[: math.ceil(len(ranked) / FACTOR)]
+        return (
+            kept
+            + [row for row in ranked if row["name"] == self.record["default"]][
+                : int(all(row["name"] != self.record["default"] for row in kept))
+            ]
+        )
+
+    def _climb(self, row: dict[str, Any], rung: int, advance: Advance) -> None:
+        """Train a point on this rung, if it has not been, and judge it."""
+        number = self._rows().index(row)
+        steps = self.record["lengths"]["rungs"][rung]
+        if len(row["rungs"]) > rung:
+            advance(row["name"], steps)
+            return
+        started = time.perf_counter()
+        policy = self._policy(_point(row))
+        encoder = self.trials.train(
+            policy,
+            steps,
+            start=self._file(number, rung - 1) if rung else self._trunk,
+            end=self._file(number, rung),
+            advance=lambda: advance(f"{row['name']}, rung {rung + 1}", 1),
+        )
+        judged = self.trials.judge(encoder, policy)
+        if judged.right is not None:
+            np.save(self._file(number, rung).with_suffix(".npy"), judged.right)
+        row["rungs"].append(_judged(judged, steps, time.perf_counter() - started))
+        self._save()
+
+    def _split(self, name: str, steps: int, advance: Advance) -> None:
+        """Train two encoders on a colour split from scratch, as long as a point of the first rung.
+
+        They see nothing but crops, flips and the split, and learn by InfoNCE.
+        """
+        if any(row["name"] == name for row in self.record["splits"]):
+            advance(name, steps)
+            return
+        started = time.perf_counter()
+        maker = PixelFlow(name, couplings=1).to(self.trials.fabric.device)
+        players = train_encoders(
+            maker,
+            self.trials.settings.source,
+            channels=maker.channels(self.dataset.channels),
+            steps=steps,
+            batch_size=self.trials.settings.batch_size,
+            seed=self.asked.seed,
+            observers=(lambda _: advance(name, 1),),
+        )
+        train, validation = (self._held(rows) for rows in self.trials.readings)
+        found = judge_encoders(
+            players, train=train, validation=validation, test=validation, seed=self.asked.seed
+        )
+        read, information = found.get("accuracy", {}), found["information"]
+        row = {
+            "name": name,
+            "information": {"nats": information.pop("value"), **information},
+            "accuracy": read.get("validation"),
+            "standard_error": read.get("standard_error"),
+            "steps": steps,
+            "seconds": round(time.perf_counter() - started, 1),
+        }
+        self._save(splits=[*self.record["splits"], row])
+
+    def _held(self, rows: np.ndarray) -> Held:
+        labels = self.dataset.labels if self.trials.is_labelled else None
+        return Held(
+            images=self.dataset.fetch(rows).to(self.trials.fabric.device),
+            index=rows,
+            labels=None if labels is None else labels[rows],
+            classes=max(2, len(self.dataset.classes)),
+        )
+
+    def _finish(self) -> None:
+        """Put the points in order, and write what is asked of them."""
+        rows = self._rows()
+        ranked = sorted(
+            rows, key=lambda row: (-len(row["rungs"]), -self._value(row, len(row["rungs"]) - 1))
+        )
+        best = self._best(ranked)
+        order = [best["name"], *(row["name"] for row in ranked if row is not best)]
+        policy = self._policy(replace(_point(best), name="tuned"))
+        policy.save(self.folder.path / "policy.json")
+        self.folder.write_arrays("pictures.npz", **self._pictures())
+        self._save(
+            order=order,
+            best=best["name"],
+            gain=self._gain(best),
+            two_lines=self._two_lines(),
+            trust=self._trust(),
+            notes=self._notes(),
+            environment=environment(self.trials.fabric.device),
+            status="finished",
+        )
+        shutil.rmtree(self.folder.path / "trials")
+
+    def _best(self, ranked: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return the first of those that climbed to the last rung."""
+        last = [row for row in ranked if len(row["rungs"]) == len(ranked[0]["rungs"])]
+        return max(last, key=lambda row: self._value(row, -1))
+
+    def _gain(self, best: dict[str, Any]) -> dict[str, Any] | None:
+        """Return by how much the best beats the default, paired over the validation images."""
+        default = next(row for row in self._rows() if row["name"] == self.record["default"])
+        if best is default or not self.trials.is_labelled:
+            return None
+        rung = min(len(best["rungs"]), len(default["rungs"])) - 1
+        ours, theirs = (
+            np.load(self._file(self._rows().index(row), rung).with_suffix(".npy")).astype(float)
+            for row in (best, default)
+        )
+        lead = ours - theirs
+        half = 1.96 * float(lead.std()) / math.sqrt(len(lead))
+        mean = float(lead.mean())
+        return {
+            "value": round(mean, 4),
+            "interval": [round(mean - half, 4), round(mean + half, 4)],
+            "rung": rung + 1,
+        }
+
+    def _two_lines(self) -> dict[str, Any] | None:
+        """Test whether accuracy rises and then falls over information, after the first rung."""
+        rows = [row for row in self._rows() if not row["information"]["saturated"]]
+        if not self.trials.is_labelled:
+            return None
+        found = two_lines(
+            np.array([row["information"]["nats"] for row in rows], dtype=float),
+            np.array([self._value(row, 0) for row in rows], dtype=float),
+        )
+        if found is None:
+            return None
+        record = asdict(found)
+        return {"break": record.pop("at"), **record}
+
+    def _trust(self) -> dict[str, Any] | None:
+        """Return how well the points would have been chosen without labels."""
+        rows = self._rows()
+        if not self.trials.is_labelled or len(rows) < 3:
+            return None
+        accuracy = [row["rungs"][0]["accuracy"] for row in rows]
+        rank = [row["rungs"][0]["rank"] for row in rows]
+        found = kendalltau(accuracy, rank)
+        chosen = int(np.argmax(rank))
+        return {
+            "kendall": None if math.isnan(found.statistic) else round(float(found.statistic), 3),
+            "p": None if math.isnan(found.pvalue) else round(float(found.pvalue), 4),
+            "chosen": rows[chosen]["name"],
+            "accuracy": accuracy[chosen],
+            "best_accuracy": max(accuracy),
+            "n": len(rows),
+        }
+
+    def _notes(self) -> list[str]:
+        notes = [
+            "One seed. All trainings start from one trunk; a long training from scratch with the "
+            "same views can come out differently.",
+            "The best of several points on the same images is a little flattered by them: judge "
+            "the encoder that you train with its views on images kept apart.",
+        ]
+        if self.trials.is_labelled and len(self.trials.readings[1]) < 200:
+            notes.append(
+                f"Only {len(self.trials.readings[1])} validation images have labels: differences "
+                "of a few points are chance."
+            )
+        return notes
+
+    def _pictures(self) -> dict[str, np.ndarray]:
+        """Return a few images, and two views of each by every point."""
+        order = generator(self.asked.seed, "tune pictures").permutation(len(self.dataset))
+        rows = order[:_SHOWN]
+        images = self.dataset.fetch(rows).cpu()
+        views = []
+        for row in self._rows():
+            policy = self._policy(_point(row))
+            made = policy(
+                images, index=rows, seed=self.asked.seed, epoch=0, size=self.dataset.size
+            ).views
+            views.append((255 * made).round().byte().numpy().swapaxes(0, 1))
+        return {"images": images.numpy(), "views": np.stack(views)}
+
+
+def _judged(judged: Judged, steps: int, seconds: float) -> dict[str, Any]:
+    def rounded(value: float | None) -> float | None:
+        return None if value is None else round(value, 4)
+
+    return {
+        "steps": steps,
+        "accuracy": rounded(judged.accuracy),
+        "standard_error": rounded(judged.standard_error),
+        "rank": round(judged.rank, 3),
+        "verdict": judged.verdict,
+        "seconds": round(seconds, 2),
+    }
+
+
+def _point(row: dict[str, Any]) -> Point:
+    return Point(name=row["name"], made=row["made"], strengths=Strengths(**row["strengths"]))

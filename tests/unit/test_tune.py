@@ -1,0 +1,231 @@
+"""Tuning of views: its points, what it finds where the answer is known, interruption, bad input."""
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from coview import data, views
+from coview.search.tune import tune_views
+from coview.search.tune_points import LARGE, SMALL, Strengths, propose, starting_points
+from coview.search.tune_trials import Mixture, Trials
+from coview.views import Policy
+
+SIDE = 16
+POINTS = ["small", "no colour", "no crop", "no crop, no flip"]
+
+
+def read(folder):
+    return json.loads((folder / "tune.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def colours():
+    """Flat images whose hue is the class: colour is all that there is."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(240) % 3
+    pixels = np.full((240, SIDE, SIDE, 3), 60, np.uint8)
+    pixels[np.arange(240), :, :, labels] = rng.integers(100, 250, (240, 1, 1))
+    return data.open(pixels, labels=labels, layout="NHWC")
+
+
+@pytest.fixture(scope="module")
+def finished(colours, tmp_path_factory):
+    out = tmp_path_factory.mktemp("tune") / "tune"
+    return tune_views(colours, points=4, steps=2, batch_size=32, out=out)
+
+
+def lasting(record):
+    """Return what the seed decides: no times and no machine."""
+    rows = [
+        row
+        | {"rungs": [{k: v for k, v in rung.items() if k != "seconds"} for rung in row["rungs"]]}
+        for row in record["points"]
+    ]
+    return {"points": rows} | {
+        name: record[name] for name in ("order", "best", "gain", "two_lines", "trust", "lengths")
+    }
+
+
+@pytest.mark.parametrize(("strengths", "preset"), [(SMALL, "small"), (LARGE, "simclr")])
+def test_the_default_is_the_preset(strengths, preset):
+    policy, wanted = strengths.policy(preset, channels=3), views.get(preset)
+    assert [op.name for op in policy.views[0]] == [op.name for op in wanted.views[0]]
+    for ours, theirs in zip(policy.views[1], wanted.views[1], strict=True):
+        if ours.name == "crop":
+            assert ours.scale == theirs.scale
+        else:
+            assert ours == theirs
+
+
+def test_points_that_leave_out_and_a_ladder_that_rises():
+    points = starting_points("small", SMALL)
+    assert [point.name for point in points[:4]] == POINTS
+    assert [op.name for op in points[1].strengths.policy("x", channels=3).views[0]] == [
+        "crop",
+        "flip",
+    ]
+    ladder = [point.strengths for point in points if point.made == "ladder"]
+    for weak, strong in pairwise(ladder):
+        assert weak.smallest_crop > strong.smallest_crop
+        assert weak.jitter < strong.jitter
+        assert weak.grey < strong.grey
+
+
+def test_channels_without_colour_get_their_own_jitter(tmp_path):
+    policy = SMALL.policy("bands", channels=5)
+    assert [op.name for op in policy.views[0]] == ["crop", "flip", "channel_jitter"]
+    policy.save(tmp_path / "policy.json")
+    assert Policy.load(tmp_path / "policy.json") == policy
+    grey = SMALL.policy("grey", channels=1)
+    assert [op.name for op in grey.views[0]] == ["crop", "flip", "jitter"]
+
+
+def test_proposals_go_where_it_was_good_and_can_be_repeated():
+    rng = np.random.default_rng(0)
+    tried = []
+    for _ in range(30):
+        jitter, crop = rng.uniform(0, 1.5), rng.uniform(0.05, 1)
+        strengths = Strengths(smallest_crop=crop, flip=0.5, jitter=jitter, grey=0.1, blur=0.1)
+        tried.append((strengths, -abs(jitter - 1.2)))
+    found = [propose(tried, number=number, seed=0) for number in range(1, 13)]
+    assert np.mean([abs(one.jitter - 1.2) for one in found]) < 0.25  # .5 by chance
+    assert found[3] == propose(tried, number=4, seed=0)
+    assert len(set(found)) == len(found)
+
+
+def test_a_mixture_takes_every_policy():
+    named = [SMALL.policy(name, channels=3) for name in "abc"]
+    mixture = Mixture(policies=tuple(named))
+    images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    drawn = {
+        mixture(images, index=np.array([i, i + 1]), seed=0, epoch=0, size=8).record.policy.name
+        for i in range(20)
+    }
+    assert drawn == {"a", "b", "c"}
+
+
+def test_what_is_jittered_away_is_not_shared(finished):
+    rows = {row["name"]: row for row in read(finished)["points"]}
+    nats = {name: row["information"]["nats"] for name, row in rows.items()}
+    assert nats["no colour"] > nats["small"] + 0.2
+    assert rows["no colour"]["information"]["ceiling"] > 0
+
+
+def test_the_record_of_a_search(finished, colours):
+    record = read(finished)
+    assert [row["name"] for row in record["points"]] == POINTS
+    assert record["judge"] == "accuracy"
+    assert sorted(record["order"]) == sorted(POINTS)
+    assert record["order"][0] == record["best"]
+    rows = {row["name"]: row for row in record["points"]}
+    assert [rung["steps"] for rung in rows["small"]["rungs"]] == [2, 6, 18]
+    climbed = [row for row in rows.values() if len(row["rungs"]) == 3]
+    assert 1 <= len(climbed) <= 3
+    best = max(climbed, key=lambda row: row["rungs"][-1]["accuracy"])
+    assert rows[record["best"]]["rungs"][-1]["accuracy"] == best["rungs"][-1]["accuracy"]
+    if record["gain"] is not None:
+        lead = best["rungs"][2]["accuracy"] - rows["small"]["rungs"][2]["accuracy"]
+        assert record["gain"]["value"] == pytest.approx(lead, abs=2e-4)
+    pictures = np.load(finished / "pictures.npz")
+    assert pictures["views"].shape == (4, 4, 2, 3, SIDE, SIDE)
+    assert not (finished / "trials").exists()
+    tuned = Policy.load(finished / "policy.json")
+    assert tuned.to_dict()["views"] == rows[record["best"]]["policy"]["views"]
+    assert record["data"]["training"] + record["data"]["validation"] == 0.8 * len(colours)
+
+
+def test_the_test_images_are_not_touched(colours):
+    from coview.training.devices import start
+    from coview.training.pretrain import splits_of
+
+    fabric, _ = start(accelerator="cpu", devices=1, nodes=1, precision="float32")
+    trials = Trials.of(
+        colours, objective="spectral_contrastive", batch_size=32, seed=0, fabric=fabric
+    )
+    test = set(splits_of(colours, seed=0).test.tolist())
+    for rows in (*trials.parts, *trials.readings):
+        assert not test & set(rows.tolist())
+    fit = set(trials.parts.fit.tolist())
+    assert not fit & set(trials.parts.measure.tolist())
+    assert not fit & set(trials.readings[1].tolist())
+    assert trials.settings.source.labels is None
+
+
+def test_an_interrupted_search_goes_on_to_the_same_end(finished, colours, tmp_path, monkeypatch):
+    calls = []
+    judge = Trials.judge
+
+    def interrupted(self, encoder, policy):
+        calls.append(policy.name)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return judge(self, encoder, policy)
+
+    monkeypatch.setattr(Trials, "judge", interrupted)
+    before = torch.get_rng_state()
+    asked = {"points": 4, "steps": 2, "batch_size": 32, "out": tmp_path / "tune"}
+    with pytest.raises(KeyboardInterrupt):
+        tune_views(colours, **asked)
+    assert read(tmp_path / "tune")["status"] == "running"
+    tune_views(colours, **asked)
+    assert torch.equal(before, torch.get_rng_state())
+    assert lasting(read(tmp_path / "tune")) == lasting(read(finished))
+    total = sum(len(row["rungs"]) for row in read(finished)["points"])
+    assert len(calls) == total + 1  # the interrupted one is all that is done twice
+
+
+def test_a_finished_search_is_left_alone_and_another_is_refused(finished, colours):
+    text = (finished / "tune.json").read_text()
+    tune_views(colours, points=4, steps=2, batch_size=32, out=finished)
+    assert (finished / "tune.json").read_text() == text
+    with pytest.raises(FileExistsError, match="differs in steps, seed"):
+        tune_views(colours, points=4, steps=3, seed=1, batch_size=32, out=finished)
+
+
+def test_without_labels_with_bands_and_a_proposal(tmp_path):
+    images = np.random.default_rng(1).integers(0, 256, (120, SIDE, SIDE, 5), dtype=np.uint8)
+    folder = tune_views(
+        data.open(images, layout="NHWC"),
+        points=10,
+        steps=1,
+        batch_size=32,
+        splits=("channels:0,1|2,3,4",),
+        out=tmp_path / "tune",
+    )
+    record = read(folder)
+    assert record["judge"] == "rank"
+    assert record["gain"] is None
+    assert record["two_lines"] is None
+    assert record["points"][9]["made"] == "proposed"
+    assert record["splits"][0]["accuracy"] is None
+    assert record["splits"][0]["steps"] == 4
+    assert np.isfinite(record["splits"][0]["information"]["nats"])
+
+
+def test_minutes_become_steps(colours, tmp_path):
+    with pytest.warns(RuntimeWarning, match="too few for 2 points"):
+        folder = tune_views(colours, points=2, minutes=0.001, batch_size=16, out=tmp_path / "tune")
+    assert read(folder)["lengths"]["rungs"] == [10, 30, 90]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"minutes": 0.0}, "minutes must be above 0"),
+        ({"points": 0}, "points must be at least 1"),
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"splits": ("YDbDr",)}, "YDbDr"),
+    ],
+)
+def test_bad_settings_are_refused_at_once(colours, tmp_path, settings, message):
+    with pytest.raises(ValueError, match=message):
+        tune_views(colours, out=tmp_path / "tune", **settings)
+    assert not (tmp_path / "tune").exists()
+
+
+def test_few_images_are_refused(colours, tmp_path):
+    with pytest.raises(ValueError, match="at least 100 images"):
+        tune_views(colours.subset(np.arange(50)), out=tmp_path / "tune")
