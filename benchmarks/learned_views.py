@@ -26,9 +26,10 @@ from rich.console import Console
 
 from coview import data
 from coview.data import Dataset, Splits
-from coview.search.learn import Material, build_makers, play, prepare, resolve
+from coview.search.learn import play
 from coview.search.learn_game import Maker
 from coview.search.learn_judge import channels_of, fresh_critics, judge_encoders, train_encoders
+from coview.search.learn_material import Material, build_makers, prepare, resolve
 from coview.search.learn_settings import Learning
 from coview.search.learn_watch import Failure, failures, one_sided
 from coview.training.run_folder import environment

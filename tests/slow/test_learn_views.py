@@ -8,8 +8,9 @@ import pytest
 
 from colour_problem import flat_colours
 from coview.search import learn as module
-from coview.search.learn import build_makers, learn_views, play, prepare, resolve
+from coview.search.learn import learn_views, play
 from coview.search.learn_judge import fresh_critics
+from coview.search.learn_material import build_makers, prepare, resolve
 from coview.search.learn_settings import Learning
 from coview.search.learn_watch import Failure
 from coview.training.loop import Stopped

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from colour_problem import flat_colours
-from coview.search.learn import build_makers, learn_views, play, prepare, resolve
+from coview.search.learn import learn_views, play
 from coview.search.learn_judge import FAMILIES
+from coview.search.learn_material import build_makers, prepare, resolve
 from coview.search.learn_settings import Learning
 from coview.search.learn_watch import Failure
 from coview.views.generators import load_generator

@@ -1,16 +1,22 @@
 """Tuning of views: its points, what it finds where the answer is known, interruption, bad input."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from coview import data, views
+from coview.pages.tune_page import write_tune_page
 from coview.search.tune import tune_views
 from coview.search.tune_points import LARGE, SMALL, Strengths, propose, starting_points
 from coview.search.tune_trials import Mixture, Trials
+from coview.training.devices import start
+from coview.training.learner import NonFinite
+from coview.training.pretrain import splits_of
 from coview.views import Policy
 
 SIDE = 16
@@ -35,6 +41,13 @@ def colours():
 def finished(colours, tmp_path_factory):
     out = tmp_path_factory.mktemp("tune") / "tune"
     return tune_views(colours, points=4, steps=2, batch_size=32, out=out)
+
+
+def trials_of(dataset):
+    fabric, _ = start(accelerator="cpu", devices=1, nodes=1, precision="float32")
+    return Trials.of(
+        dataset, objective="spectral_contrastive", batch_size=32, seed=0, fabric=fabric
+    )
 
 
 def lasting(record):
@@ -90,9 +103,9 @@ def test_proposals_go_where_it_was_good_and_can_be_repeated():
         jitter, crop = rng.uniform(0, 1.5), rng.uniform(0.05, 1)
         strengths = Strengths(smallest_crop=crop, flip=0.5, jitter=jitter, grey=0.1, blur=0.1)
         tried.append((strengths, -abs(jitter - 1.2)))
-    found = [propose(tried, number=number, seed=0) for number in range(1, 13)]
+    found = [propose(tried, number=number, channels=3, seed=0) for number in range(1, 13)]
     assert np.mean([abs(one.jitter - 1.2) for one in found]) < 0.25  # .5 by chance
-    assert found[3] == propose(tried, number=4, seed=0)
+    assert found[3] == propose(tried, number=4, channels=3, seed=0)
     assert len(set(found)) == len(found)
 
 
@@ -138,20 +151,107 @@ def test_the_record_of_a_search(finished, colours):
 
 
 def test_the_test_images_are_not_touched(colours):
-    from coview.training.devices import start
-    from coview.training.pretrain import splits_of
-
-    fabric, _ = start(accelerator="cpu", devices=1, nodes=1, precision="float32")
-    trials = Trials.of(
-        colours, objective="spectral_contrastive", batch_size=32, seed=0, fabric=fabric
-    )
+    trials = trials_of(colours)
     test = set(splits_of(colours, seed=0).test.tolist())
-    for rows in (*trials.parts, *trials.readings):
+    for rows in (*trials.parts, *trials.readings, trials.looked):
         assert not test & set(rows.tolist())
     fit = set(trials.parts.fit.tolist())
     assert not fit & set(trials.parts.measure.tolist())
     assert not fit & set(trials.readings[1].tolist())
+    assert not fit & set(trials.looked.tolist())
+    assert not set(trials.parts.choose.tolist()) & set(trials.parts.measure.tolist())
     assert trials.settings.source.labels is None
+
+
+def test_groups_are_in_one_part_and_side_by_side(colours):
+    trials = trials_of(replace(colours, groups=np.arange(240) // 4))
+    groups = {name: trials.dataset.groups[rows] for name, rows in trials.parts._asdict().items()}
+    assert not set(groups["fit"]) & set(groups["measure"])
+    assert not set(groups["choose"]) & set(groups["measure"])
+    assert (np.diff(groups["measure"]) >= 0).all()
+
+
+def test_a_branch_goes_on_with_other_images_and_views(colours, tmp_path, monkeypatch):
+    trials, seen = trials_of(colours), []
+    make = Policy.__call__
+
+    def watched(self, images, **when):
+        seen.append((when["epoch"], when["index"].tolist()))
+        return make(self, images, **when)
+
+    monkeypatch.setattr(Policy, "__call__", watched)
+    policy, files = SMALL.policy("small", channels=3), [tmp_path / f"{i}.pt" for i in range(3)]
+    trials.train(policy, 2, start=None, end=files[0])
+    trials.train(policy, 3, start=files[0], end=files[1])
+    in_parts, seen = list(seen), []
+    trials.train(policy, 5, start=None, end=files[2])
+    assert in_parts == seen
+    assert len({str(batch) for batch in seen}) == 5
+
+
+def test_what_has_diverged_is_left_behind(colours, tmp_path, monkeypatch):
+    train = Trials.train
+
+    def fails(self, maker, steps, **files):
+        if maker.name == "no crop":
+            raise NonFinite("the loss is nan")
+        return train(self, maker, steps, **files)
+
+    monkeypatch.setattr(Trials, "train", fails)
+    folder = tune_views(colours, points=4, steps=1, batch_size=32, out=tmp_path / "tune")
+    record = read(folder)
+    row = next(row for row in record["points"] if row["name"] == "no crop")
+    assert [rung["verdict"] for rung in row["rungs"]] == ["diverged"]
+    assert record["order"][-1] == "no crop"
+    assert "diverged" in write_tune_page(folder).read_text()
+
+
+@pytest.mark.parametrize("kept", [9, 60])
+def test_few_labels_judge_if_they_can(colours, tmp_path, kept):
+    labels = np.where(np.arange(240) < kept, colours.labels, -1)
+    asked = {"points": 2, "steps": 1, "batch_size": 32, "out": tmp_path / "tune"}
+    few = replace(colours, labels=labels)
+    if kept == 9:
+        with pytest.warns(RuntimeWarning, match="labels"):
+            folder = tune_views(few, **asked)
+        assert read(folder)["judge"] == "rank"
+        return
+    with pytest.warns(RuntimeWarning, match="too few"):
+        assert read(tune_views(few, **asked))["judge"] == "rank"
+
+
+def test_other_labels_are_another_tuning(finished, colours):
+    other = replace(colours, labels=(colours.labels + 1) % 3)
+    with pytest.raises(FileExistsError, match="differs in labels"):
+        tune_views(other, points=4, steps=2, batch_size=32, out=finished)
+
+
+def test_a_table_may_label_some_images_only(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    lines = ["file,label"]
+    for i in range(150):
+        pixels = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{i}.png")
+        lines += [f"{i}.png,{'ab'[i % 2]}"] if i < 120 else []
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    folder = tune_views(
+        tmp_path / "images",
+        labels=tmp_path / "labels.csv",
+        points=1,
+        steps=1,
+        batch_size=32,
+        out=tmp_path / "tune",
+    )
+    record = read(folder)
+    assert record["data"]["labelled"] == 120
+    assert record["judge"] == "accuracy"
+
+
+def test_the_page_of_a_real_search(finished):
+    text = write_tune_page(finished).read_text()
+    assert "policy.json" in text
+    assert "no crop, no flip" in text
 
 
 def test_an_interrupted_search_goes_on_to_the_same_end(finished, colours, tmp_path, monkeypatch):
@@ -208,7 +308,11 @@ def test_without_labels_with_bands_and_a_proposal(tmp_path):
 def test_minutes_become_steps(colours, tmp_path):
     with pytest.warns(RuntimeWarning, match="too few for 2 points"):
         folder = tune_views(colours, points=2, minutes=0.001, batch_size=16, out=tmp_path / "tune")
-    assert read(folder)["lengths"]["rungs"] == [10, 30, 90]
+    lengths = read(folder)["lengths"]
+    assert lengths["work"] == [20, 20, 20]
+    assert lengths["rungs"][0] == 10
+    for steps, points in zip(lengths["rungs"], lengths["points"], strict=True):
+        assert steps * points == 20
 
 
 @pytest.mark.parametrize(
@@ -218,6 +322,8 @@ def test_minutes_become_steps(colours, tmp_path):
         ({"points": 0}, "points must be at least 1"),
         ({"steps": 0}, "steps must be at least 1"),
         ({"splits": ("YDbDr",)}, "YDbDr"),
+        ({"objective": "nosuch"}, "nosuch"),
+        ({"objective": "supervised_contrastive"}, "labels"),
     ],
 )
 def test_bad_settings_are_refused_at_once(colours, tmp_path, settings, message):

@@ -24,7 +24,6 @@ def rung(steps, accuracy, rank=20.0, verdict="healthy"):
         "accuracy": accuracy,
         "standard_error": error,
         "rank": rank,
-        "lidar": rank - 5,
         "verdict": verdict,
         "seconds": 12.3,
     }
@@ -98,8 +97,8 @@ def tuned(*, points=None, order=None, **changed):
         "two_lines": {
             "verdict": "inverted U",
             "break": 3.2,
-            "low": {"slope": 0.03, "z": 2.9, "p": 0.004, "ends": [[0.9, 0.3], [3.2, 0.4]]},
-            "high": {"slope": -0.021, "z": -2.6, "p": 0.0002, "ends": [[3.2, 0.4], [6.8, 0.32]]},
+            "low": {"slope": 0.03, "t": 2.9, "p": 0.004, "ends": [[0.9, 0.3], [3.2, 0.4]]},
+            "high": {"slope": -0.021, "t": -2.6, "p": 0.0002, "ends": [[3.2, 0.4], [6.8, 0.32]]},
             "n": 3,
         },
         "trust": {

@@ -166,14 +166,17 @@ def _split(row: Json) -> list[str]:
 
 
 def _best_split(rows: list[Json]) -> str:
-    best = max(rows, key=lambda row: row["accuracy"] or 0.0, default=None)
+    judged = [row for row in rows if row["accuracy"] is not None]
+    best = max(judged, key=lambda row: float(row["accuracy"]), default=None)
     return "" if best is None else shlex.quote(best["name"])
 
 
 def _made(record: Json) -> list[tuple[str, str]]:
     data, lengths = record["data"], record["lengths"]
     labels = (
-        f"{data['labelled']:,} of {len(data['classes'])} classes" if data["labelled"] else "none"
+        f"{data['labelled']:,} images, {len(data['classes'])} classes"
+        if data["labelled"]
+        else "none"
     )
     reached = [
         f"{steps:,} steps for {points} points"

@@ -77,6 +77,18 @@ class Parts(NamedTuple):
 def divide(dataset: Dataset, *, seed: int) -> Parts:
     """Divide the images; `critics` are some of `fit`, and those of a group stand side by side."""
     fit, choose, measure = split(replace(dataset, labels=None), FRACTIONS, seed=seed)
+    return parts_of(dataset, fit, choose, measure, seed=seed)
+
+
+def parts_of(
+    dataset: Dataset,
+    fit: Int64[np.ndarray, " fit"],
+    choose: Int64[np.ndarray, " choose"],
+    measure: Int64[np.ndarray, " measure"],
+    *,
+    seed: int,
+) -> Parts:
+    """Return at most so many images of each part as a critic needs."""
 
     def some(part: Rows, most: int) -> Rows:
         chosen: Rows = np.sort(generator(seed, "audit", most).permutation(part)[:most])

@@ -4,6 +4,8 @@ Reading order: `tune_points` (what is compared), `tune_trials` (how one is train
 `two_lines` (the test of the inverted U), then `tune_views` here, stage by stage.
 """
 
+import hashlib
+import json
 import math
 import shutil
 import time
@@ -17,6 +19,7 @@ from scipy.stats import kendalltau
 
 from coview import data
 from coview.data import Dataset
+from coview.probes.intervals import interval, resample
 from coview.random import generator
 from coview.search import tune_points
 from coview.search.audit import LEAST_IMAGES
@@ -28,6 +31,7 @@ from coview.search.tune_settings import Tuning
 from coview.search.tune_trials import Judged, Mixture, Trials
 from coview.search.two_lines import two_lines
 from coview.training.devices import start
+from coview.training.learner import NonFinite
 from coview.training.pretrain import SMALL, fingerprint
 from coview.training.run_folder import RunFolder, command_line, environment, now
 from coview.views.generators import PixelFlow
@@ -38,12 +42,15 @@ RUNGS = 3
 """Trainings of a point that survives all of them."""
 
 FACTOR = 3
-"""One in so many survives a rung and goes on so many times as long."""
+"""One in so many survives a rung. With `steps` it goes on so many times as long; with minutes the
+rungs share the time, which comes to about as much."""
 
 TRUNK = 0.2
 """Share of the training time that all points have in common."""
 
 FEWEST_STEPS = 10
+
+DIVERGED = Judged(None, None, math.nan, "diverged", None)
 
 _SHOWN = 4
 
@@ -53,9 +60,10 @@ def tune_views(source: Any, **settings: Any) -> Path:  # noqa: ANN401
 
     One encoder learns from the views of all starting points in turn. With it, the information that
     the views of each point share is measured on images it has not seen. Every point goes on from
-    there with its own views; the best third three times as long, the best third of these again.
-    The default is never left behind, as the reference. Points are judged by a linear probe on
-    validation images; without labels by the effective rank of their representations.
+    there with its own views, the best third goes on, and the best third of these again; each of
+    the three rungs takes as much time in all. The default is never left behind, as the reference.
+    Points are judged by a linear probe on validation images; without labels by the effective rank
+    of their representations.
 
     The same call goes on after an interruption.
 
@@ -71,6 +79,7 @@ def tune_views(source: Any, **settings: Any) -> Path:  # noqa: ANN401
         FileNotFoundError: If there is no such source.
         FileExistsError: If the folder holds something else than this tuning.
         ImportError: If Optuna is not installed and points are to be proposed.
+        RuntimeError: If the training of every point diverges.
         OSError: If the folder cannot be written.
     """
     asked = Tuning(source=source, **settings)
@@ -85,17 +94,24 @@ def tune_views(source: Any, **settings: Any) -> Path:  # noqa: ANN401
         seed=asked.seed,
         fabric=fabric,
     )
-    tuning = _Tuning(RunFolder(asked.out), asked, dataset, trials)
+    tuning = _Tuning(RunFolder(asked.out), asked, trials)
     if tuning.record["status"] != "finished":
         tuning.run()
+    shutil.rmtree(tuning.trained, ignore_errors=True)
     return tuning.folder.path
 
 
 def _open(asked: Tuning, *, largest: int) -> Dataset:
     dataset = asked.source
     if not isinstance(dataset, Dataset):
-        labels = None if asked.labels in (None, "none") else asked.labels
-        dataset = data.open(asked.source, size=asked.size, largest=largest, labels=labels)
+        unwanted = isinstance(asked.labels, str) and asked.labels == "none"
+        dataset = data.open(
+            asked.source,
+            size=asked.size,
+            largest=largest,
+            labels=None if unwanted else asked.labels,
+            missing_labels="unlabelled",
+        )
     if len(dataset) < LEAST_IMAGES:
         raise ValueError(
             f"source: tuning needs at least {LEAST_IMAGES} images to train and to judge; "
@@ -107,12 +123,18 @@ def _open(asked: Tuning, *, largest: int) -> Dataset:
 class _Tuning:
     """A tuning and its record, which is written after each piece of work."""
 
-    def __init__(self, folder: RunFolder, asked: Tuning, dataset: Dataset, trials: Trials) -> None:
-        self.folder, self.asked, self.dataset, self.trials = folder, asked, dataset, trials
-        default, strengths = (
-            ("small", tune_points.SMALL) if dataset.size < SMALL else ("simclr", tune_points.LARGE)
-        )
-        self.starting = tune_points.starting_points(default, strengths)[: asked.points]
+    def __init__(self, folder: RunFolder, asked: Tuning, trials: Trials) -> None:
+        self.folder, self.asked, self.trials = folder, asked, trials
+        self.dataset = trials.dataset
+        self.trained = folder.path / "trials"
+        is_small = self.dataset.size < SMALL
+        default = "small" if is_small else "simclr"
+        self.starting = tune_points.starting_points(
+            default, tune_points.SMALL if is_small else tune_points.LARGE
+        )[: asked.points]
+        if asked.points > len(self.starting):
+            tune_points.check_installed()
+        trials.check(self._policy(self.starting[0]))
         self.record = self._begin(default)
         self._begun, self._before = time.perf_counter(), self.record["seconds"]
 
@@ -120,15 +142,14 @@ class _Tuning:
         """Return the record of this tuning: the one that was begun here, or a new one."""
         asked = {
             **{
-                name: value
-                for name, value in asdict(self.asked).items()
-                if name not in ("source", "out", "labels", "minutes", "splits", "objective")
+                name: getattr(self.asked, name)
+                for name in ("points", "steps", "size", "batch_size", "seed")
             },
             "minutes": self.asked.minutes if self.asked.steps is None else None,
             "splits": list(self.asked.splits),
             "objective": str(self.asked.objective),
             "images": fingerprint(self.dataset),
-            "labelled": len(self.trials.readings[0]),
+            "labels": _digest(self.dataset),
         }
         if (self.folder.path / "tune.json").is_file():
             record = self.folder.read("tune.json")
@@ -141,8 +162,7 @@ class _Tuning:
                 )
             return record
         self.folder.check_free()
-        (self.folder.path / "trials").mkdir(parents=True)
-        train, validation = self.trials.readings
+        labels = self.dataset.labels
         record = {
             "format": FORMAT,
             "status": "running",
@@ -156,15 +176,16 @@ class _Tuning:
                 "size": self.dataset.size,
                 "channels": self.dataset.channels,
                 "training": len(self.trials.parts.fit),
-                "validation": len(validation),
-                "labelled": len(train),
-                "classes": list(self.dataset.classes) if len(train) else [],
+                "validation": len(self.trials.looked),
+                "labelled": 0 if labels is None else int((labels >= 0).sum()),
+                "classes": list(self.dataset.classes),
             },
-            "judge": "accuracy" if self.trials.is_labelled else "rank",
+            "judge": "rank" if self.trials.readings is None else "accuracy",
             "default": default,
             "points": [],
             "splits": [],
         }
+        self.folder.path.mkdir(parents=True, exist_ok=True)
         self.folder.write(record, "tune.json")
         return record
 
@@ -177,77 +198,85 @@ class _Tuning:
         """Do what the record lacks."""
         if "lengths" not in self.record:
             self._save(lengths=self._lengths())
-        lengths, many = self.record["lengths"], self.record["lengths"]["points"]
-        longest = lengths["trunk"] + lengths["rungs"][0]
-        trained = sum(s * n for s, n in zip(lengths["rungs"], many, strict=True))
-        total = lengths["trunk"] + trained + longest * len(self.asked.splits)
+        lengths = self.record["lengths"]
+        longest = lengths["trunk"] + lengths["work"][0] // self.asked.points
+        total = lengths["trunk"] + sum(lengths["work"]) + longest * len(self.asked.splits)
         with bar("tune", total) as advance:
             self._train_trunk(advance)
+            self._rung(0, self.asked.points)
             for number in range(self.asked.points):
                 self._first_rung(number, advance)
             for rung in range(1, RUNGS):
-                for row in self._survivors(rung):
+                survivors = self._survivors(rung)
+                self._rung(rung, len(survivors))
+                for row in survivors:
                     self._climb(row, rung, advance)
             for name in self.asked.splits:
                 self._split(name, longest, advance)
         self._finish()
 
     def _lengths(self) -> dict[str, Any]:
-        """Return the steps of trunk and rungs: measured, so that all ends in time."""
+        """Return the steps of the trunk and of each rung in all, so that all ends in time.
+
+        The steps of a point follow when a rung begins and its points are known.
+        """
+        if (steps := self.asked.steps) is None:
+            trunk, work = self._steps_in(60 * self.asked.minutes - self.record["seconds"])
+        else:
+            trunk = FACTOR * steps
+            work = [n * steps * FACTOR**rung for rung, n in enumerate(self._most())]
+        batch_size = self.trials.settings.batch_size
+        return {"batch_size": batch_size, "trunk": trunk, "work": work, "rungs": [], "points": []}
+
+    def _most(self) -> list[int]:
+        """Return how many points reach each rung, at most: the default may go along."""
         many = [self.asked.points]
         for _ in range(1, RUNGS):
-            many.append(math.ceil(many[-1] / FACTOR) + (many[-1] > 1))  # the default goes along
-        if self.asked.steps is not None:
-            trunk, rungs = (
-                3 * self.asked.steps,
-                [self.asked.steps * FACTOR**k for k in range(RUNGS)],
-            )
-        else:
-            trunk, rungs = self._steps_in(60 * self.asked.minutes - self.record["seconds"], many)
-        return {
-            "batch_size": self.trials.settings.batch_size,
-            "trunk": trunk,
-            "rungs": rungs,
-            "points": many,
-        }
+            many.append(math.ceil(many[-1] / FACTOR) + (many[-1] > 1))
+        return many
 
-    def _steps_in(self, seconds: float, many: list[int]) -> tuple[int, list[int]]:
+    def _rung(self, rung: int, points: int) -> None:
+        """Set how long each point of a rung is trained."""
+        lengths, steps = self.record["lengths"], self.asked.steps
+        if len(lengths["rungs"]) <= rung:
+            each = lengths["work"][rung] // points if steps is None else steps * FACTOR**rung
+            lengths["rungs"].append(each)
+            lengths["points"].append(points)
+            self._save()
+
+    def _steps_in(self, seconds: float) -> tuple[int, list[int]]:
         begun = time.perf_counter()
-        policy = self._policy(self.starting[0])
+        many, policy = self._most(), self._policy(self.starting[0])
         of_step = self.trials.seconds_per_step(policy)
         started = time.perf_counter()
-        scratch = self.folder.path / "trials" / "scratch.pt"
-        encoder = self.trials.train(policy, 1, start=None, end=scratch)
+        encoder = self.trials.train(policy, 1, start=None, end=self.trained / "scratch.pt")
         self.trials.judge(encoder, policy)
         of_judging = time.perf_counter() - started - of_step
         started = time.perf_counter()
         self.trials.measure(encoder, policy)
         of_measuring = time.perf_counter() - started
-        scratch.unlink()
-        fixed = (sum(many) + 2 * len(self.asked.splits)) * of_judging + many[0] * of_measuring
-        left = seconds - (time.perf_counter() - begun) - fixed
-        each = (1 - TRUNK) / RUNGS  # of every rung
-        share = 1 + len(self.asked.splits) * (TRUNK + each / many[0])
-        rungs = [round(each * left / share / n / of_step) for n in many]
-        if min(rungs) < FEWEST_STEPS:
-            rungs = [FEWEST_STEPS * FACTOR**k for k in range(RUNGS)]
-            trunk = 3 * FEWEST_STEPS
-            steps = (trunk + sum(n * s for n, s in zip(many, rungs, strict=True))) * share
+        splits = len(self.asked.splits)
+        fixed = (sum(many) + 2 * splits) * of_judging + many[0] * of_measuring
+        steps = (seconds - (time.perf_counter() - begun) - fixed) / of_step
+        of_rung = (1 - TRUNK) / RUNGS
+        steps /= 1 + splits * (TRUNK + of_rung / many[0])
+        fewest = FEWEST_STEPS * many[0] / of_rung
+        if steps < fewest:
+            steps = fewest
             warnings.warn(
                 f"minutes: too few for {many[0]} points; this will take about "
                 f"{(fixed + steps * of_step) / 60:.0f} minutes",
                 RuntimeWarning,
                 stacklevel=5,
             )
-            return trunk, rungs
-        return round(TRUNK * left / share / of_step), rungs
+        return round(TRUNK * steps), [round(of_rung * steps)] * RUNGS
 
     @property
     def _trunk(self) -> Path:
-        return self.folder.path / "trials" / "trunk.pt"
+        return self.trained / "trunk.pt"
 
     def _file(self, number: int, rung: int) -> Path:
-        return self.folder.path / "trials" / f"{number}-{rung}.pt"
+        return self.trained / f"{number}-{rung}.pt"
 
     def _policy(self, point: Point) -> Any:  # noqa: ANN401
         return point.strengths.policy(point.name, channels=self.dataset.channels)
@@ -257,6 +286,11 @@ class _Tuning:
         if self._trunk.is_file():
             advance("trunk", steps)
             return
+        if self._rows():
+            raise FileNotFoundError(
+                f"out: {self.trained}, from which this tuning would go on, is not there; give "
+                "another folder"
+            )
         mixture = Mixture(policies=tuple(self._policy(point) for point in self.starting))
         self.trials.train(
             mixture, steps, start=None, end=self._trunk, advance=lambda: advance("trunk", 1)
@@ -290,9 +324,16 @@ class _Tuning:
         self._climb(self.record["points"][number], 0, advance)
 
     def _proposed(self, number: int) -> Point:
-        tried = [(Strengths(**row["strengths"]), self._value(row, 0)) for row in self._rows()]
+        tried = [
+            (Strengths(**row["strengths"]), value)
+            for row in self._rows()
+            if math.isfinite(value := self._value(row, 0))
+        ]
         strengths = tune_points.propose(
-            tried, number=number + 1 - len(self.starting), seed=self.asked.seed
+            tried,
+            number=number + 1 - len(self.starting),
+            channels=self.dataset.channels,
+            seed=self.asked.seed,
         )
         return Point(name=f"point {number + 1}", made="proposed", strengths=strengths)
 
@@ -301,19 +342,26 @@ class _Tuning:
         return rows
 
     def _value(self, row: dict[str, Any], rung: int) -> float:
-        return float(row["rungs"][rung][self.record["judge"]])
+        """Return what points are ordered by; the least where the training diverged."""
+        value = row["rungs"][rung][self.record["judge"]]
+        return -math.inf if value is None else float(value)
 
     def _survivors(self, rung: int) -> list[dict[str, Any]]:
         """Return the best points of the rung before, and the default."""
-        before = [row for row in self._rows() if len(row["rungs"]) >= rung]
+        before = [
+            row
+            for row in self._rows()
+            if len(row["rungs"]) >= rung and math.isfinite(self._value(row, rung - 1))
+        ]
+        if not before:
+            raise RuntimeError(
+                "the training of every point has diverged; try another objective or a larger "
+                "batch_size, in another folder"
+            )
         ranked = sorted(before, key=lambda row: -self._value(row, rung - 1))
         kept = ranked[: math.ceil(len(ranked) / FACTOR)]
-        return (
-            kept
-            + [row for row in ranked if row["name"] == self.record["default"]][
-                : int(all(row["name"] != self.record["default"] for row in kept))
-            ]
-        )
+        default = self.record["default"]
+        return kept + [row for row in ranked if row["name"] == default and row not in kept]
 
     def _climb(self, row: dict[str, Any], rung: int, advance: Advance) -> None:
         """Train a point on this rung, if it has not been, and judge it."""
@@ -323,19 +371,25 @@ class _Tuning:
             advance(row["name"], steps)
             return
         started = time.perf_counter()
-        policy = self._policy(_point(row))
-        encoder = self.trials.train(
-            policy,
-            steps,
-            start=self._file(number, rung - 1) if rung else self._trunk,
-            end=self._file(number, rung),
-            advance=lambda: advance(f"{row['name']}, rung {rung + 1}", 1),
-        )
-        judged = self.trials.judge(encoder, policy)
+        before = self._file(number, rung - 1) if rung else self._trunk
+        policy, end = self._policy(_point(row)), self._file(number, rung)
+        try:
+            encoder = self.trials.train(
+                policy,
+                steps,
+                start=before,
+                end=end,
+                advance=lambda: advance(f"{row['name']}, rung {rung + 1}", 1),
+            )
+            judged = self.trials.judge(encoder, policy)
+        except NonFinite:
+            judged = DIVERGED
         if judged.right is not None:
-            np.save(self._file(number, rung).with_suffix(".npy"), judged.right)
+            np.save(end.with_suffix(".npy"), judged.right)
         row["rungs"].append(_judged(judged, steps, time.perf_counter() - started))
         self._save()
+        if rung:
+            before.unlink(missing_ok=True)
 
     def _split(self, name: str, steps: int, advance: Advance) -> None:
         """Train two encoders on a colour split from scratch, as long as a point of the first rung.
@@ -356,7 +410,8 @@ class _Tuning:
             seed=self.asked.seed,
             observers=(lambda _: advance(name, 1),),
         )
-        train, validation = (self._held(rows) for rows in self.trials.readings)
+        looked = self.trials.looked
+        train, validation = (self._held(rows) for rows in self.trials.readings or (looked, looked))
         found = judge_encoders(
             players, train=train, validation=validation, test=validation, seed=self.asked.seed
         )
@@ -372,9 +427,9 @@ class _Tuning:
         self._save(splits=[*self.record["splits"], row])
 
     def _held(self, rows: np.ndarray) -> Held:
-        labels = self.dataset.labels if self.trials.is_labelled else None
+        labels = None if self.trials.readings is None else self.dataset.labels
         return Held(
-            images=self.dataset.fetch(rows).to(self.trials.fabric.device),
+            images=self.dataset.fetch(rows),
             index=rows,
             labels=None if labels is None else labels[rows],
             classes=max(2, len(self.dataset.classes)),
@@ -401,7 +456,6 @@ class _Tuning:
             environment=environment(self.trials.fabric.device),
             status="finished",
         )
-        shutil.rmtree(self.folder.path / "trials")
 
     def _best(self, ranked: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the first of those that climbed to the last rung."""
@@ -411,27 +465,34 @@ class _Tuning:
     def _gain(self, best: dict[str, Any]) -> dict[str, Any] | None:
         """Return by how much the best beats the default, paired over the validation images."""
         default = next(row for row in self._rows() if row["name"] == self.record["default"])
-        if best is default or not self.trials.is_labelled:
+        if best is default or self.trials.readings is None:
             return None
         rung = min(len(best["rungs"]), len(default["rungs"])) - 1
-        ours, theirs = (
-            np.load(self._file(self._rows().index(row), rung).with_suffix(".npy")).astype(float)
-            for row in (best, default)
-        )
-        lead = ours - theirs
-        half = 1.96 * float(lead.std()) / math.sqrt(len(lead))
-        mean = float(lead.mean())
+        files = [
+            self._file(self._rows().index(row), rung).with_suffix(".npy") for row in (best, default)
+        ]
+        if not all(file.is_file() for file in files):
+            return None  # the default has diverged
+        ours, theirs = (np.load(file).astype(np.float32) for file in files)
+        _, validation = self.trials.readings
+        groups = None if self.dataset.groups is None else self.dataset.groups[validation]
+        drawn = resample(len(ours), groups=groups, resamples=2000, seed=self.asked.seed).test
+        low, high = interval((drawn @ (ours - theirs)) / drawn.sum(1))
         return {
-            "value": round(mean, 4),
-            "interval": [round(mean - half, 4), round(mean + half, 4)],
+            "value": round(float((ours - theirs).mean()), 4),
+            "interval": [round(low, 4), round(high, 4)],
             "rung": rung + 1,
         }
 
     def _two_lines(self) -> dict[str, Any] | None:
         """Test whether accuracy rises and then falls over information, after the first rung."""
-        rows = [row for row in self._rows() if not row["information"]["saturated"]]
-        if not self.trials.is_labelled:
+        if self.trials.readings is None:
             return None
+        rows = [
+            row
+            for row in self._rows()
+            if not row["information"]["saturated"] and math.isfinite(self._value(row, 0))
+        ]
         found = two_lines(
             np.array([row["information"]["nats"] for row in rows], dtype=float),
             np.array([self._value(row, 0) for row in rows], dtype=float),
@@ -443,8 +504,8 @@ class _Tuning:
 
     def _trust(self) -> dict[str, Any] | None:
         """Return how well the points would have been chosen without labels."""
-        rows = self._rows()
-        if not self.trials.is_labelled or len(rows) < 3:
+        rows = [row for row in self._rows() if math.isfinite(self._value(row, 0))]
+        if self.trials.readings is None or len(rows) < 3:
             return None
         accuracy = [row["rungs"][0]["accuracy"] for row in rows]
         rank = [row["rungs"][0]["rank"] for row in rows]
@@ -466,10 +527,9 @@ class _Tuning:
             "The best of several points on the same images is a little flattered by them: judge "
             "the encoder that you train with its views on images kept apart.",
         ]
-        if self.trials.is_labelled and len(self.trials.readings[1]) < 200:
+        if self.trials.readings is not None and (few := len(self.trials.readings[1])) < 200:
             notes.append(
-                f"Only {len(self.trials.readings[1])} validation images have labels: differences "
-                "of a few points are chance."
+                f"Only {few} validation images have labels: differences of a few points are chance."
             )
         return notes
 
@@ -488,6 +548,15 @@ class _Tuning:
         return {"images": images.numpy(), "views": np.stack(views)}
 
 
+def _digest(dataset: Dataset) -> str:
+    """Return a short hash of labels and groups."""
+    about = [
+        None if values is None else values.tolist() for values in (dataset.labels, dataset.groups)
+    ]
+    text = json.dumps([list(dataset.classes), *about])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def _judged(judged: Judged, steps: int, seconds: float) -> dict[str, Any]:
     def rounded(value: float | None) -> float | None:
         return None if value is None else round(value, 4)
@@ -496,7 +565,7 @@ def _judged(judged: Judged, steps: int, seconds: float) -> dict[str, Any]:
         "steps": steps,
         "accuracy": rounded(judged.accuracy),
         "standard_error": rounded(judged.standard_error),
-        "rank": round(judged.rank, 3),
+        "rank": rounded(None if math.isnan(judged.rank) else judged.rank),
         "verdict": judged.verdict,
         "seconds": round(seconds, 2),
     }

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from typing import Any, Literal
 
 from coview.views import (
@@ -116,23 +117,36 @@ def _rung(share: float) -> Strengths:
     )
 
 
-def propose(tried: Sequence[tuple[Strengths, float]], *, number: int, seed: int) -> Strengths:
+def check_installed() -> None:
+    """Check that there is Optuna.
+
+    Raises:
+        ImportError: If there is not.
+    """
+    if find_spec("optuna") is None:
+        raise ImportError(
+            "views tune needs Optuna for its proposals: pip install 'coview[tune]', or at most "
+            "nine points"
+        )
+
+
+def propose(
+    tried: Sequence[tuple[Strengths, float]], *, number: int, channels: int, seed: int
+) -> Strengths:
     """Return strengths worth a trial, by Optuna's tree-structured Parzen estimator.
 
     Args:
         tried: Strengths and how well they did; more is better.
         number: Of the proposal, from 1.
+        channels: Of the images; only three can be made grey.
         seed: Of the estimator; the same with the same arguments.
 
     Raises:
         ImportError: If Optuna is not installed.
     """
-    try:
-        import optuna
-    except ImportError as error:
-        raise ImportError(
-            "views tune needs Optuna for its proposals: pip install 'coview[tune]'"
-        ) from error
+    check_installed()
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.TPESampler(
         seed=seed + number, multivariate=True, n_startup_trials=_STARTUP
@@ -145,14 +159,19 @@ def propose(tried: Sequence[tuple[Strengths, float]], *, number: int, seed: int)
         **{
             name: optuna.distributions.FloatDistribution(0.0, most)
             for name, most in STRONGEST.items()
+            if channels == 3 or name != "grey"
         },
     }
     for strengths, value in tried:
         study.add_trial(
-            optuna.trial.create_trial(params=strengths.to_dict(), distributions=space, value=value)
+            optuna.trial.create_trial(
+                params={name: strengths.to_dict()[name] for name in space},
+                distributions=space,
+                value=value,
+            )
         )
     found = study.ask(space).params
-    return Strengths(**{name: _rounded(value) for name, value in found.items()})
+    return Strengths(**{"grey": 0.0} | {name: _rounded(value) for name, value in found.items()})
 
 
 def _rounded(value: float) -> float:

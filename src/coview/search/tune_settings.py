@@ -23,7 +23,8 @@ class Tuning:
     points: int = 18
     """Policies to compare; nine are given, Optuna proposes the others."""
     splits: tuple[str, ...] = ()
-    """Colour splits to compare as well, as in YDbDr:0|12; each takes a sixth of the time."""
+    """Colour splits to compare as well, as in YDbDr:0|12; each takes a sixth of the time at
+    most."""
     objective: Annotated[Any, tyro.conf.arg(constructor=str, metavar="NAME")] = (
         "spectral_contrastive"
     )

@@ -5,6 +5,7 @@ where they are. A branch takes over all that was learned, heads included, and be
 its own.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +17,9 @@ from jaxtyping import Bool, Int, Int64
 from lightning_fabric import Fabric
 
 from coview.data import Dataset, Splits
+from coview.data.splits import split
 from coview.diagnostics import diagnose, effective_rank
 from coview.encoders import Encoder
-from coview.information.fit import CANDIDATES
 from coview.objectives import Objective
 from coview.probes import linear_probe
 from coview.random import generator
@@ -37,13 +38,17 @@ from coview.views.policy import Pictures
 MOST_READ = 4000
 """Images of a part that are read out, at most."""
 
+FEWEST_LABELS = 20
+"""Labelled validation images below which accuracy says nothing."""
+
 _DIAGNOSED = 512
 
 
 class Judged(NamedTuple):
     """What a branch is worth.
 
-    `right` tells for each validation image whether the probe has its label; None without labels.
+    `right` tells for each labelled validation image whether the probe has its label; None without
+    labels.
     """
 
     accuracy: float | None
@@ -51,11 +56,6 @@ class Judged(NamedTuple):
     rank: float
     verdict: str
     right: Bool[np.ndarray, " image"] | None
-
-    @property
-    def value(self) -> float:
-        """What points are ordered by: accuracy, without labels the effective rank."""
-        return self.rank if self.accuracy is None else self.accuracy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,15 +93,17 @@ class Trials:
     Attributes:
         dataset: All images.
         parts: Which ones train (`fit`) and measure information.
-        readings: Images that fit the probe and that it is judged on; without labels the first is
-            empty.
+        looked: Images that nothing was trained on, whose representations are looked at.
+        readings: Labelled images that fit the probe and that it is judged on, of `looked`; None
+            without labels.
         settings: Of a training.
         fabric: Device and precision.
     """
 
     dataset: Dataset
     parts: Parts
-    readings: tuple[Int64[np.ndarray, " fitted"], Int64[np.ndarray, " judged"]]
+    looked: Int64[np.ndarray, " looked"]
+    readings: tuple[Int64[np.ndarray, " fitted"], Int64[np.ndarray, " judged"]] | None
     settings: Pretraining
     fabric: Fabric
 
@@ -116,19 +118,19 @@ class Trials:
         fabric: Fabric,
     ) -> "Trials":
         """Divide the images as `pretrain` does: the test part of labelled ones is not touched."""
+        dataset = dataset.to(fabric.device)
         splits = splits_of(dataset, seed=seed)
-        parts = critic.divide(dataset, seed=seed) if splits is None else _divide(splits, seed)
-        empty = np.zeros(0, dtype=np.int64)
-        readings = (empty, np.sort(np.concatenate([parts.choose, parts.measure])))
-        if splits is not None and dataset.labels is not None:
-            train, validation = (
-                np.sort(generator(seed, "tune", name).permutation(rows[dataset.labels[rows] >= 0]))[
-                    :MOST_READ
-                ]
-                for name, rows in (("train", splits.train), ("validation", splits.validation))
-            )
-            readings = (train, validation)
-        training = replace(dataset.subset(parts.fit), labels=None).to(fabric.device)
+        readings = None if splits is None else _readings(dataset, splits, seed=seed)
+        if splits is None or readings is None:
+            parts = critic.divide(dataset, seed=seed)
+            held = np.concatenate([parts.choose, parts.measure])
+        else:
+            held = splits.validation
+            unlabelled = replace(dataset.subset(held), labels=None)
+            choose, measure, _ = split(unlabelled, (1 / 3, 2 / 3, 0.0), seed=seed)
+            parts = critic.parts_of(dataset, splits.train, held[choose], held[measure], seed=seed)
+        looked = _some(held, seed, "looked")
+        training = replace(dataset.subset(parts.fit), labels=None)
         settings = Pretraining(
             source=training,
             objective=objective,
@@ -137,13 +139,17 @@ class Trials:
             seed=seed,
         )
         return cls(
-            dataset=dataset, parts=parts, readings=readings, settings=settings, fabric=fabric
+            dataset=dataset,
+            parts=parts,
+            looked=looked,
+            readings=readings,
+            settings=settings,
+            fabric=fabric,
         )
 
-    @property
-    def is_labelled(self) -> bool:
-        """Whether there are labels to judge by."""
-        return len(self.readings[0]) > 0
+    def check(self, policy: Policy) -> None:
+        """Raise what a training with these views would raise before its first step."""
+        self._job(policy, 1)
 
     def train(
         self,
@@ -156,6 +162,8 @@ class Trials:
     ) -> Encoder:
         """Train from what was learned before, write what is learned, return the encoder.
 
+        Images and their views go on from where they were; the schedule begins anew.
+
         Args:
             maker: Makes the views.
             steps: Of the optimiser.
@@ -166,8 +174,10 @@ class Trials:
         with isolated(self.settings.seed, "tune"):
             job = self._job(maker, steps)
             learned = {name: part for name, part in job.state.parts.items() if name != "optimizer"}
+            taken = 0
             if start is not None:
                 stored = checkpoints.load(start)
+                taken = stored["taken"]
                 for name, part in learned.items():
                     part.load_state_dict(stored[name])
 
@@ -178,11 +188,12 @@ class Trials:
                 job.step,
                 job.state,
                 steps=steps,
-                batches=job.batches,
+                batches=lambda step: job.batches(taken + step),
                 observers=(observe,),
                 seed=self.settings.seed,
             )
-        checkpoints.save(end, {name: part.state_dict() for name, part in learned.items()})
+        state = {name: part.state_dict() for name, part in learned.items()}
+        checkpoints.save(end, {**state, "taken": taken + steps})
         return job.learner.encoder.eval()
 
     def encoder(self, start: Path) -> Encoder:
@@ -210,28 +221,29 @@ class Trials:
 
     def judge(self, encoder: Encoder, policy: Policy) -> Judged:
         """Read representations out on validation images, and look at them without labels."""
-        train, validation = self.readings
-        h = extract(encoder, self.dataset, validation)
+        h = extract(encoder, self.dataset, self.looked)
         views = critic.representations(
             encoder,
             self.dataset,
             policy,
-            validation[:_DIAGNOSED],
+            self.looked[:_DIAGNOSED],
             size=self.dataset.size,
             seed=self.settings.seed,
             fabric=self.fabric,
         )[0]
         rank, verdict = effective_rank(h), diagnose(views).verdict
         labels = self.dataset.labels
-        if not self.is_labelled or labels is None:
+        if self.readings is None or labels is None:
             return Judged(None, None, rank, verdict, None)
+        train, validation = self.readings
+        known = extract(encoder, self.dataset, validation)
         probe = linear_probe(
             extract(encoder, self.dataset, train),
             torch.from_numpy(labels[train]),
             classes=len(self.dataset.classes),
-            validation=(h, torch.from_numpy(labels[validation])),
+            validation=(known, torch.from_numpy(labels[validation])),
         )
-        right = np.asarray(probe.predict(h) == labels[validation])
+        right = np.asarray(probe.predict(known) == labels[validation])
         share = float(right.mean())
         error = float(np.sqrt(share * (1 - share) / len(right)))
         return Judged(share, error, rank, verdict, right)
@@ -241,14 +253,27 @@ class Trials:
         return build_job(self.fabric, settings, settings.source, steps=steps)
 
 
-def _divide(splits: Splits, seed: int) -> Parts:
-    """Return the training part to fit, and the validation part to choose and measure."""
-    order = generator(seed, "tune", "measure").permutation(splits.validation)
-    some = generator(seed, "tune", "critics").permutation(splits.train)[: critic.CRITIC_IMAGES]
-    choose = min(len(order) // 3, CANDIDATES // 2)
-    return Parts(
-        fit=splits.train,
-        critics=np.sort(some),
-        choose=np.sort(order[:choose]),
-        measure=np.sort(order[choose : choose + CANDIDATES]),
+def _readings(
+    dataset: Dataset, splits: Splits, *, seed: int
+) -> tuple[Int64[np.ndarray, " fitted"], Int64[np.ndarray, " judged"]] | None:
+    """Return labelled images to fit a probe and to judge it; None, said, if they are too few."""
+    labels = np.zeros(0) if dataset.labels is None else dataset.labels
+    train, validation = (
+        _some(rows[labels[rows] >= 0], seed, name)
+        for name, rows in (("train", splits.train), ("validation", splits.validation))
     )
+    if len(np.unique(labels[train])) < 2 or len(validation) < FEWEST_LABELS:
+        warnings.warn(
+            f"labels: {len(train)} to fit a probe and {len(validation)} to judge it (at least "
+            f"{FEWEST_LABELS}) are too few: points are judged without labels",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+    return train, validation
+
+
+def _some(rows: Int64[np.ndarray, " row"], seed: int, name: str) -> Int64[np.ndarray, " chosen"]:
+    """Return at most `MOST_READ` rows, in random order."""
+    chosen: Int64[np.ndarray, " chosen"] = generator(seed, "tune", name).permutation(rows)
+    return chosen[:MOST_READ]

@@ -66,7 +66,8 @@ def two_lines(x: Float[np.ndarray, " point"], y: Float[np.ndarray, " value"]) ->
         y: One value a point.
 
     Returns:
-        The test; None with fewer than eight points, or fewer than three different x on a side.
+        The test; None with fewer than eight points, fewer than three different x on a side, or y
+        that is the same everywhere.
 
     Raises:
         ValueError: If x and y are not equally many or not finite.
@@ -79,7 +80,7 @@ def two_lines(x: Float[np.ndarray, " point"], y: Float[np.ndarray, " value"]) ->
         raise ValueError(f"x and y must be equally many finite values, got {x.shape}, {y.shape}")
     order = np.argsort(x, kind="stable")
     x, y = x[order].astype(np.float64), y[order].astype(np.float64)
-    if len(x) < FEWEST or x[0] == x[-1]:
+    if len(x) < FEWEST or x[0] == x[-1] or np.ptp(y) == 0:
         return None
     flat = _flat_top(x, y)
     first = _interrupted(x, y, float(np.median(flat)))

@@ -224,4 +224,5 @@ MINC_ABLATION = Study(
     run=run,
     report=report,
     data=True,
+    version=2,
 )

@@ -74,4 +74,5 @@ MINC_BATCH_SIZE = Study(
     run=run,
     report=report,
     data=True,
+    version=2,
 )

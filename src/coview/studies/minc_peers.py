@@ -55,4 +55,5 @@ MINC_PEERS = Study(
     run=run,
     report=report,
     data=True,
+    version=2,
 )

@@ -153,4 +153,5 @@ MINC_STABILITY = Study(
     run=run,
     report=report,
     data=True,
+    version=2,
 )

@@ -60,4 +60,5 @@ MINC_WIDTH = Study(
     run=run,
     report=report,
     data=True,
+    version=2,
 )

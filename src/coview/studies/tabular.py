@@ -42,6 +42,8 @@ twice the gradient minus the last one; or by the gradient at the point that a fi
 class Method:
     """How the second moment is had.
 
+    An average begins uniform and fades into that of the batches; `minc` begins with none.
+
     Attributes:
         pairs: Not at all: the spectral loss of the batch's pairs across the views.
         itself: From the batch with each image in its own.
