@@ -24,12 +24,13 @@ from coview.search import audit_critic as critic
 from coview.search.audit_critic import Measured, Parts
 from coview.search.audit_reading import Reading, read_parameters
 from coview.search.audit_variants import FRAME, Comparison, Kept, Variants, name_of
+from coview.search.begun import begun
 from coview.search.progress import bar
 from coview.training.devices import start
 from coview.training.job import find_policy
 from coview.training.loading import load, save_encoder
 from coview.training.pretrain import SMALL, fingerprint
-from coview.training.run_folder import RunFolder, command_line, environment, now
+from coview.training.run_folder import RunFolder, environment
 
 FORMAT = 1
 LEAST_IMAGES = 100
@@ -120,16 +121,9 @@ def _begin(
     folder: RunFolder, asked: dict[str, Any], dataset: Dataset, variants: Variants, *, of: int
 ) -> dict[str, Any]:
     """Return the record of this audit: the one that was begun here, or a new one."""
-    if (folder.path / "audit.json").is_file():
-        record = folder.read("audit.json")
-        changed = [name for name in asked if record.get("asked", {}).get(name) != asked[name]]
-        if changed or record.get("format") != FORMAT:
-            what = ", ".join(changed) or "format"
-            raise FileExistsError(
-                f"out: {folder.path} holds an audit that differs in {what}; give another folder"
-            )
+    record = begun(folder, "audit.json", asked, dataset, version=FORMAT)
+    if "variants" in record:
         return record
-    folder.check_free()
     notes = []
     if of > 2:
         notes.append(f"The policy makes {of} views; the first two are looked at.")
@@ -139,26 +133,13 @@ def _begin(
             f"The policy has no crop. Every view was first cropped to {low} to {high} % of the "
             "image: without one, two views share all there is to measure."
         )
-    record = {
-        "format": FORMAT,
-        "status": "running",
-        "command": command_line(),
-        "created": now(),
-        "seconds": 0.0,
-        "asked": asked,
+    record |= {
         "policy": variants.policy.name,
         "crops": list(variants.crops),
         "whole": name_of(variants.keys),
-        "data": {
-            "name": dataset.name,
-            "images": len(dataset),
-            "size": dataset.size,
-            "channels": dataset.channels,
-        },
         "notes": notes,
         "variants": {},
     }
-    folder.path.mkdir(parents=True, exist_ok=True)
     folder.write(record, "audit.json")
     return record
 

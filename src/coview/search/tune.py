@@ -23,6 +23,7 @@ from coview.probes.intervals import interval, resample
 from coview.random import generator
 from coview.search import tune_points
 from coview.search.audit import LEAST_IMAGES
+from coview.search.begun import begun
 from coview.search.learn_judge import judge_encoders, train_encoders
 from coview.search.learn_watch import Held
 from coview.search.progress import Advance, bar
@@ -33,7 +34,7 @@ from coview.search.two_lines import two_lines
 from coview.training.devices import start
 from coview.training.learner import NonFinite
 from coview.training.pretrain import SMALL, fingerprint
-from coview.training.run_folder import RunFolder, command_line, environment, now
+from coview.training.run_folder import RunFolder, environment
 from coview.views.generators import PixelFlow
 
 FORMAT = 1
@@ -151,41 +152,22 @@ class _Tuning:
             "images": fingerprint(self.dataset),
             "labels": _digest(self.dataset),
         }
-        if (self.folder.path / "tune.json").is_file():
-            record = self.folder.read("tune.json")
-            changed = [name for name in asked if record.get("asked", {}).get(name) != asked[name]]
-            if changed or record.get("format") != FORMAT:
-                what = ", ".join(changed) or "format"
-                raise FileExistsError(
-                    f"out: {self.folder.path} holds a tuning that differs in {what}; give another "
-                    "folder"
-                )
+        record = begun(self.folder, "tune.json", asked, self.dataset, version=FORMAT)
+        if "points" in record:
             return record
-        self.folder.check_free()
         labels = self.dataset.labels
-        record = {
-            "format": FORMAT,
-            "status": "running",
-            "command": command_line(),
-            "created": now(),
-            "seconds": 0.0,
-            "asked": asked,
-            "data": {
-                "name": self.dataset.name,
-                "images": len(self.dataset),
-                "size": self.dataset.size,
-                "channels": self.dataset.channels,
-                "training": len(self.trials.parts.fit),
-                "validation": len(self.trials.looked),
-                "labelled": 0 if labels is None else int((labels >= 0).sum()),
-                "classes": list(self.dataset.classes),
-            },
+        record["data"] |= {
+            "training": len(self.trials.parts.fit),
+            "validation": len(self.trials.looked),
+            "labelled": 0 if labels is None else int((labels >= 0).sum()),
+            "classes": list(self.dataset.classes),
+        }
+        record |= {
             "judge": "rank" if self.trials.readings is None else "accuracy",
             "default": default,
             "points": [],
             "splits": [],
         }
-        self.folder.path.mkdir(parents=True, exist_ok=True)
         self.folder.write(record, "tune.json")
         return record
 
