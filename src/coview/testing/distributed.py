@@ -78,10 +78,11 @@ def _wait(processes: Sequence[SpawnProcess], deadline: float, folder: Path) -> N
     living = dict(enumerate(processes))
     while living:
         wait([process.sentinel for process in living.values()], deadline - time.monotonic())
-        for rank, process in enumerate(processes):
-            if process.exitcode not in (None, 0):
-                raise RuntimeError(_story(rank, process.exitcode, folder))
-        living = {rank: process for rank, process in living.items() if process.exitcode is None}
+        codes = {rank: process.exitcode for rank, process in living.items()}  # read once: they live
+        for rank, code in codes.items():
+            if code not in (None, 0):
+                raise RuntimeError(_story(rank, code, folder))
+        living = {rank: living[rank] for rank, code in codes.items() if code is None}
         if living and time.monotonic() > deadline:
             raise TimeoutError(f"still running when time was up: ranks {list(living)}")
 
