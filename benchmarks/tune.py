@@ -13,13 +13,15 @@ A file (x_train, y_train, x_test, y_test; CIFAR-10): the presets are given the s
 divided among them, and the one that does best on validation images stands against the tuned
 policy; both train equally long from scratch. Paired over seeds.
 
-Finished cells in the work folder are not repeated. Writes records/tune_scenes.json or
-records/tune.json.
+Finished cells in the work folder are not repeated: give another for other settings. Writes
+records/tune_scenes.json or records/tune.json.
 """
 
 import argparse
 import json
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +30,14 @@ import torch
 from records import alone, load, mean_interval, write
 
 from coview import data
-from coview.data import Dataset, Scenes
+from coview.data import Dataset, Scenes, Splits
 from coview.probes import linear_probe
 from coview.random import generator
 from coview.search.tune import tune_views
 from coview.training.devices import start
 from coview.training.features import extract
 from coview.training.job import build_job, seconds_per_step
-from coview.training.pretrain import splits_of, train
+from coview.training.pretrain import seen_in_training, splits_of, train
 from coview.training.run_folder import environment
 from coview.training.settings import Pretraining
 from coview.views import Policy, get
@@ -70,15 +72,22 @@ def steps_in(minutes: float, dataset: Dataset) -> int:
 
 
 def judged(
-    dataset: Dataset, views: str | Policy, *, steps: int, seed: int, part: str, work: Path
+    dataset: Dataset,
+    splits: Splits,
+    views: str | Policy,
+    *,
+    steps: int,
+    seed: int,
+    part: str,
+    work: Path,
 ) -> float:
-    """Train from scratch with these views and return the accuracy on a part, linearly read out."""
+    """Train from scratch with these views and return the accuracy on a part, linearly read out.
+
+    `splits` are those of the search, whatever the seed of the training.
+    """
     shutil.rmtree(work, ignore_errors=True)
-    trained = train(
-        Pretraining(source=dataset, out=work, views=views, steps=steps, seed=seed, evaluate=False)
-    )
-    splits = splits_of(dataset, seed=seed)
-    assert splits is not None
+    seen = replace(dataset.subset(seen_in_training(splits)), labels=None)
+    trained = train(Pretraining(source=seen, out=work, views=views, steps=steps, seed=seed))
     assert dataset.labels is not None
     h, y = {}, {}
     for name in ("train", "validation", part):
@@ -128,13 +137,15 @@ def scene_cell(factor: str, asked: argparse.Namespace) -> dict[str, Any]:
     work = asked.work / f"scenes-{asked.draw}-{factor}"
     found = tuned(dataset, minutes=asked.minutes, seed=0, quick=asked.quick, out=work / "tune")
     steps = 2 if asked.quick else steps_in(asked.final, dataset)
+    splits = splits_of(dataset, seed=0)
+    assert splits is not None
     views: dict[str, str | Policy] = {
         "default": "small",
         "tuned": get(str(work / "tune" / "policy.json")),
     }
     accuracy = {
         name: [
-            judged(dataset, policy, steps=steps, seed=seed, part="test", work=work / "run")
+            judged(dataset, splits, policy, steps=steps, seed=seed, part="test", work=work / "run")
             for seed in asked.seeds
         ]
         for name, policy in views.items()
@@ -147,7 +158,6 @@ def scene_cell(factor: str, asked: argparse.Namespace) -> dict[str, Any]:
         "steps": steps,
         "accuracy": accuracy,
         "lead": mean_interval(lead) if len(lead) > 1 else {"mean": lead[0]},
-        "load_before": asked.load,
     }
 
 
@@ -165,14 +175,20 @@ def real_cell(seed: int, asked: argparse.Namespace) -> dict[str, Any]:
     found = tuned(dataset, minutes=asked.minutes, seed=seed, quick=asked.quick, out=work / "tune")
     short = 2 if asked.quick else steps_in(asked.minutes / len(PRESETS), dataset)
     steps = 2 if asked.quick else steps_in(asked.final, dataset)
+    splits = splits_of(dataset, seed=seed)
+    assert splits is not None
     presets = {
-        name: judged(dataset, name, steps=short, seed=seed, part="validation", work=work / "run")
+        name: judged(
+            dataset, splits, name, steps=short, seed=seed, part="validation", work=work / "run"
+        )
         for name in PRESETS
     }
     best = max(presets, key=lambda name: presets[name])
     views = {"preset": get(best), "tuned": get(str(work / "tune" / "policy.json"))}
     accuracy = {
-        name: judged(dataset, policy, steps=steps, seed=seed, part="test", work=work / "run")
+        name: judged(
+            dataset, splits, policy, steps=steps, seed=seed, part="test", work=work / "run"
+        )
         for name, policy in views.items()
     }
     return {
@@ -184,16 +200,16 @@ def real_cell(seed: int, asked: argparse.Namespace) -> dict[str, Any]:
         "steps": steps,
         "accuracy": accuracy,
         "lead": accuracy["tuned"] - accuracy["preset"],
-        "load_before": asked.load,
     }
 
 
-def cell(name: str, make: Any, asked: argparse.Namespace) -> dict[str, Any]:  # noqa: ANN401
+def cell(
+    name: str, make: Callable[[], dict[str, Any]], asked: argparse.Namespace
+) -> dict[str, Any]:
     """Return a cell, made once."""
     file = asked.work / f"{name}.json"
     if not file.is_file():
-        asked.load = load()
-        made = make()
+        made = {"load_before": load(), **make()}
         asked.work.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(made, indent=1) + "\n")
     found: dict[str, Any] = json.loads(file.read_text())

@@ -117,12 +117,12 @@ def show_views(
     from coview import data
     from coview.pages.gallery import write_gallery
     from coview.training.job import find_policy
-    from coview.training.pretrain import SMALL
+    from coview.training.pretrain import default_views
     from coview.views import Policy
 
     dataset = data.open(source, size=size, largest=224)
     if views == "auto":
-        views = "small" if dataset.size < SMALL else "simclr"
+        views = default_views(dataset.size)
     policy = find_policy(views)
     if not isinstance(policy, Policy):
         raise ValueError(

@@ -12,7 +12,7 @@ from PIL import Image
 from coview import data, views
 from coview.pages.tune_page import write_tune_page
 from coview.search.tune import tune_views
-from coview.search.tune_points import LARGE, SMALL, Strengths, propose, starting_points
+from coview.search.tune_points import DEFAULTS, Strengths, propose, starting_points
 from coview.search.tune_trials import Mixture, Trials
 from coview.training.devices import start
 from coview.training.learner import NonFinite
@@ -20,6 +20,7 @@ from coview.training.pretrain import splits_of
 from coview.views import Policy
 
 SIDE = 16
+SMALL = DEFAULTS["small"]
 POINTS = ["small", "no colour", "no crop", "no crop, no flip"]
 
 
@@ -62,9 +63,9 @@ def lasting(record):
     }
 
 
-@pytest.mark.parametrize(("strengths", "preset"), [(SMALL, "small"), (LARGE, "simclr")])
-def test_the_default_is_the_preset(strengths, preset):
-    policy, wanted = strengths.policy(preset, channels=3), views.get(preset)
+@pytest.mark.parametrize("preset", DEFAULTS)
+def test_the_default_is_the_preset(preset):
+    policy, wanted = DEFAULTS[preset].policy(preset, channels=3), views.get(preset)
     assert [op.name for op in policy.views[0]] == [op.name for op in wanted.views[0]]
     for ours, theirs in zip(policy.views[1], wanted.views[1], strict=True):
         if ours.name == "crop":
@@ -74,7 +75,7 @@ def test_the_default_is_the_preset(strengths, preset):
 
 
 def test_points_that_leave_out_and_a_ladder_that_rises():
-    points = starting_points("small", SMALL)
+    points = starting_points("small")
     assert [point.name for point in points[:4]] == POINTS
     assert [op.name for op in points[1].strengths.policy("x", channels=3).views[0]] == [
         "crop",
@@ -207,17 +208,11 @@ def test_what_has_diverged_is_left_behind(colours, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kept", [9, 60])
-def test_few_labels_judge_if_they_can(colours, tmp_path, kept):
-    labels = np.where(np.arange(240) < kept, colours.labels, -1)
-    asked = {"points": 2, "steps": 1, "batch_size": 32, "out": tmp_path / "tune"}
-    few = replace(colours, labels=labels)
-    if kept == 9:
-        with pytest.warns(RuntimeWarning, match="labels"):
-            folder = tune_views(few, **asked)
-        assert read(folder)["judge"] == "rank"
-        return
-    with pytest.warns(RuntimeWarning, match="too few"):
-        assert read(tune_views(few, **asked))["judge"] == "rank"
+def test_too_few_labels_do_not_judge(colours, tmp_path, kept):
+    few = replace(colours, labels=np.where(np.arange(240) < kept, colours.labels, -1))
+    with pytest.warns(RuntimeWarning, match="labels"):
+        folder = tune_views(few, points=2, steps=1, batch_size=32, out=tmp_path / "tune")
+    assert read(folder)["judge"] == "rank"
 
 
 def test_other_labels_are_another_tuning(finished, colours):

@@ -11,7 +11,7 @@ import pytest
 from coview.pages.tune_chart import chart
 from coview.pages.tune_chart import spread as spread_labels
 from coview.pages.tune_page import write_tune_page
-from coview.pages.tune_words import Tuning, advice, changes, headline, lead
+from coview.pages.tune_words import Found, advice, changes, headline, lead
 
 SMALL = {"smallest_crop": 0.2, "flip": 0.5, "jitter": 0.5, "grey": 0.2, "blur": 0.0}
 CEILING = math.log(1024)
@@ -149,23 +149,23 @@ def with_best(**strengths):
 
 def test_the_headline_says_what_to_change_and_how_sure_that_is():
     record = tuned()
-    assert headline(Tuning(record)) == "Use weaker colour: jitter 0.1 instead of 0.5, no grey"
-    assert lead(Tuning(record)).startswith(
+    assert headline(Found(record)) == "Use weaker colour: jitter 0.1 instead of 0.5, no grey"
+    assert lead(Found(record)).startswith(
         "+3.1 points of accuracy (95 % interval +1.2 to +5.0) against the default, small, on the "
         "same 1,000 validation images after rung 3. The best of 4 was picked on these images"
     )
     record["gain"]["interval"] = [-0.01, 0.05]
-    assert headline(Tuning(record)).startswith("Try weaker colour:")
-    assert "Not told apart from the default: keep that, or train with both." in lead(Tuning(record))
+    assert headline(Found(record)).startswith("Try weaker colour:")
+    assert "Not told apart from the default: keep that, or train with both." in lead(Found(record))
 
 
 def test_a_default_that_is_best_is_kept():
     record = tuned(order=["small", "point 7", "ladder 1", "point 8"], gain=None)
-    assert headline(Tuning(record)) == "Keep the default, small"
-    assert lead(Tuning(record)) == "It did best by accuracy of 4 sets of views."
+    assert headline(Found(record)) == "Keep the default, small"
+    assert lead(Found(record)) == "It did best by accuracy of 4 sets of views."
     assert (
         "share 4.3 nats; 2 of the other points share less, 1 as much or more"
-        in (advice(Tuning(record))[0])
+        in (advice(Found(record))[0])
     )
 
 
@@ -183,22 +183,22 @@ def test_a_default_that_is_best_is_kept():
     ids=["crop", "none", "blur", "flip", "mixed", "all", "same"],
 )
 def test_changes_in_words(strengths, expected):
-    found = plain(headline(Tuning(with_best(**strengths))))
+    found = plain(headline(Found(with_best(**strengths))))
     assert found.startswith(expected)
 
 
 def test_many_changes_are_in_full_below_the_headline():
     record = with_best(smallest_crop=0.05, jitter=1.0, grey=0.4, blur=0.5)
-    assert headline(Tuning(record)) == "Use stronger views"
+    assert headline(Found(record)) == "Use stronger views"
     assert "In full: crops of at least 5 % of the image instead of 20 %, jitter 1 instead" in (
-        plain(lead(Tuning(record)))
+        plain(lead(Found(record)))
     )
 
 
 def test_grey_says_nothing_of_images_without_colour(tmp_path):
     record = with_best(jitter=0.1, grey=0.4)
     record["data"]["channels"] = 5
-    assert changes(Tuning(record)) == (["weaker jitter"], ["jitter 0.1 instead of 0.5"])
+    assert changes(Found(record)) == (["weaker jitter"], ["jitter 0.1 instead of 0.5"])
     text = write_folder(tmp_path, record)
     assert "<th>Grey</th>" not in text
     assert "Images have 5 channels; the first three are shown." in text
@@ -225,42 +225,42 @@ def test_the_sweet_spot_against_the_default(best, default, expected):
     by_name = {point["name"]: point for point in record["points"]}
     by_name["point 7"]["information"] = information(best[0], saturated=best[1])
     by_name["small"]["information"] = information(default[0], saturated=default[1])
-    assert expected in advice(Tuning(record))[0]
+    assert expected in advice(Found(record))[0]
 
 
 def test_an_inverted_u_is_told_with_both_slopes_or_denied():
     record = tuned()
-    assert advice(Tuning(record))[1] == (
+    assert advice(Found(record))[1] == (
         "An inverted U by the two-lines test on 3 points below the ceiling: accuracy changes by "
         "+3.0 points a nat (p = 0.004) up to 3.2 nats, and by −2.1 points a nat (p < 0.001) above."
     )
     record["two_lines"]["verdict"] = "no inverted U"
-    assert advice(Tuning(record))[1].startswith("No inverted U was found: by the two-lines test")
+    assert advice(Found(record))[1].startswith("No inverted U was found: by the two-lines test")
     record["two_lines"] = None
-    assert "Too few points" in advice(Tuning(record))[1]
-    assert "Points differ in kind" in advice(Tuning(record))[2]
+    assert "Too few points" in advice(Found(record))[1]
+    assert "Points differ in kind" in advice(Found(record))[2]
 
 
 def test_how_well_rank_would_have_chosen():
     record = tuned()
-    assert advice(Tuning(record))[3] == (
+    assert advice(Found(record))[3] == (
         "Without labels, effective rank would have chosen point 8: 43.0 % against 46.0 % of the "
         "most accurate point. Over 18 points, Kendall’s τ of rank and accuracy is +0.61 "
         "(p = 0.004): rank is some guide here."
     )
     record["trust"]["kendall"] = -0.61
-    assert advice(Tuning(record))[3].endswith("is −0.61 (p = 0.004): rank misleads here.")
+    assert advice(Found(record))[3].endswith("is −0.61 (p = 0.004): rank misleads here.")
     record["trust"]["p"] = 0.2
-    assert advice(Tuning(record))[3].endswith("rank is no guide on these images.")
+    assert advice(Found(record))[3].endswith("rank is no guide on these images.")
     record["trust"]["kendall"] = record["trust"]["p"] = None
-    assert advice(Tuning(record))[3].endswith("of the most accurate point.")
+    assert advice(Found(record))[3].endswith("of the most accurate point.")
     record["trust"] = None
-    assert len(advice(Tuning(record))) == 3
+    assert len(advice(Found(record))) == 3
 
 
 def test_without_labels_the_choice_is_a_guess(tmp_path):
     record = unlabelled()
-    tuning = Tuning(record)
+    tuning = Found(record)
     assert headline(tuning).startswith("Try weaker colour")
     assert lead(tuning) == (
         "A guess, without labels. Judged by effective rank, after rung 2: 31.2 against 27.4 of "
@@ -272,13 +272,13 @@ def test_without_labels_the_choice_is_a_guess(tmp_path):
     assert ">31.2<" in text
     assert "accuracy, %" not in text
     kept = unlabelled(order=["small", "point 7"])
-    assert lead(Tuning(kept)).endswith(
+    assert lead(Found(kept)).endswith(
         "by effective rank of 2 sets of views. A guess: there were no labels."
     )
 
 
 def test_marks_stand_where_their_numbers_say():
-    found = chart(Tuning(tuned()))
+    found = chart(Found(tuned()))
     by_kind = {mark.kind: mark for mark in found.marks}
     assert [mark.label for mark in found.marks] == ["3 best", "1 default", "2", "4"]
     best, default = by_kind["best"], by_kind["default"]
@@ -297,12 +297,12 @@ def test_a_point_never_judged_has_no_mark():
     record = tuned()
     record["points"][3]["rungs"] = []
     record["points"][1]["rungs"][0]["accuracy"] = None
-    assert [mark.label for mark in chart(Tuning(record)).marks] == ["3 best", "1 default"]
+    assert [mark.label for mark in chart(Found(record)).marks] == ["3 best", "1 default"]
     for one in record["points"]:
         one["rungs"] = one["rungs"][:1]
         for each in one["rungs"]:
             each["accuracy"] = None
-    assert chart(Tuning(record)) is None
+    assert chart(Found(record)) is None
 
 
 def test_labels_of_a_crowd_do_not_overlap():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from coview.pages.charts import Tick, number, ticks
 from coview.pages.records import Json
-from coview.pages.tune_words import Tuning, nats, plus_minus
+from coview.pages.tune_words import Found, nats, plus_minus
 
 _WIDTHS, _HEIGHT = (300.0, 980.0), 352.0
 _DOT, _LETTER, _LINE = 12.0, 7.0, 13.0
@@ -42,7 +42,7 @@ class Chart:
     y_ticks: list[Tick]
 
 
-def chart(tuning: Tuning) -> Chart | None:
+def chart(tuning: Found) -> Chart | None:
     """Lay out what the points share against how they did after the first rung."""
     shown = [
         (point, found)
@@ -103,7 +103,7 @@ class _Scale:
 
 
 def _mark(
-    tuning: Tuning,
+    tuning: Found,
     shown: tuple[Json, tuple[float, float]],
     across: _Scale,
     up: _Scale,
@@ -126,7 +126,7 @@ def _mark(
     )
 
 
-def _label(tuning: Tuning, point: Json) -> str:
+def _label(tuning: Found, point: Json) -> str:
     kind, number = tuning.kind(point), str(tuning.number(point))
     return number if kind == "other" else f"{number} {kind}"
 

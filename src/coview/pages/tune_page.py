@@ -12,7 +12,7 @@ from coview.pages.html import fill, write
 from coview.pages.pictures import channel_note, data_uri, displayable
 from coview.pages.records import Json
 from coview.pages.tune_chart import chart
-from coview.pages.tune_words import Tuning, advice, headline, lead, plus_minus, strength
+from coview.pages.tune_words import Found, advice, headline, lead, plus_minus, strength
 
 FORMAT = 1
 
@@ -73,7 +73,7 @@ def render(
     policy: str,
 ) -> str:
     """Return the page's HTML; `policy` is the best point's file, as a command names it."""
-    tuning = Tuning(record)
+    tuning = Found(record)
     return fill(
         "tune.html",
         record=record,
@@ -97,13 +97,13 @@ def render(
     )
 
 
-def _reached(tuning: Tuning) -> list[tuple[int, int]]:
+def _reached(tuning: Found) -> list[tuple[int, int]]:
     """Return number and steps of each rung that a point reached."""
     most = max(len(point["rungs"]) for point in tuning.ordered)
     return list(enumerate(tuning.record["lengths"]["rungs"][:most], 1))
 
 
-def _row(tuning: Tuning, point: Json) -> Row:
+def _row(tuning: Found, point: Json) -> Row:
     information, rungs = point["information"], point["rungs"]
     ceiling = f"{information['ceiling_name']} = {information['ceiling']:.2f}"
     verdict = rungs[-1]["verdict"] if rungs else "not trained"
@@ -126,7 +126,7 @@ def _row(tuning: Tuning, point: Json) -> Row:
 
 
 def galleries(
-    tuning: Tuning, views: UInt8[np.ndarray, "point image 2 channel side side"]
+    tuning: Found, views: UInt8[np.ndarray, "point image 2 channel side side"]
 ) -> list[Gallery]:
     """Return the views of each point, best first; those to compare are open."""
     by_sharing = sorted(tuning.ordered, key=lambda point: float(point["information"]["nats"]))

@@ -19,7 +19,7 @@ _MOST_IN_HEADLINE = 3
 
 
 @dataclass(frozen=True)
-class Tuning:
+class Found:
     """A finished record, its points by name."""
 
     record: Json
@@ -81,7 +81,7 @@ class Tuning:
         return 100 * rung["accuracy"], 196 * (rung["standard_error"] or 0.0)
 
 
-def headline(tuning: Tuning) -> str:
+def headline(tuning: Found) -> str:
     """Say which views to use: what changes against the default."""
     best = tuning.best["name"]
     if tuning.kind(tuning.default) == "best":
@@ -94,7 +94,7 @@ def headline(tuning: Tuning) -> str:
     return f"{text}: {', '.join(details)}" if 0 < len(details) <= _MOST_IN_HEADLINE else text
 
 
-def lead(tuning: Tuning) -> str:
+def lead(tuning: Found) -> str:
     """Say what is gained, and how sure that is."""
     record, default = tuning.record, tuning.default["name"]
     judge = "accuracy" if tuning.has_labels else "effective rank"
@@ -124,7 +124,7 @@ def lead(tuning: Tuning) -> str:
     return text
 
 
-def changes(tuning: Tuning) -> tuple[list[str], list[str]]:
+def changes(tuning: Found) -> tuple[list[str], list[str]]:
     """Return what differs from the default: in words ("weaker colour"), and in numbers."""
     words: dict[str, list[str]] = {}
     weaker, details = [], []
@@ -147,7 +147,7 @@ def changes(tuning: Tuning) -> tuple[list[str], list[str]]:
     return [f"{word} {group}" for group, word in one.items()], details
 
 
-def advice(tuning: Tuning) -> list[str]:
+def advice(tuning: Found) -> list[str]:
     """Say where the best lies, whether there is an inverted U, and what to trust."""
     kinds = (
         "Points differ in kind (which operations) and not only in amount, so two that share as "
@@ -166,7 +166,7 @@ def advice(tuning: Tuning) -> list[str]:
     ]
 
 
-def _sharing(tuning: Tuning) -> str:
+def _sharing(tuning: Found) -> str:
     """Say where the best lies against the default."""
     best, default = tuning.best["information"], tuning.default["information"]
     if tuning.kind(tuning.default) == "best":
@@ -196,7 +196,7 @@ def _sharing(tuning: Tuning) -> str:
     )
 
 
-def _shape(tuning: Tuning) -> str:
+def _shape(tuning: Found) -> str:
     """Say whether accuracy rises and then falls with information."""
     test = tuning.record["two_lines"]
     if test is None:
@@ -234,7 +234,7 @@ def _trust(trust: Json) -> str:
     )
 
 
-def _against(tuning: Tuning) -> str:
+def _against(tuning: Found) -> str:
     """Return ", after rung 2: 31 against 27", at the last rung that best and default reached."""
     best, default = tuning.best["rungs"], tuning.default["rungs"]
     last = min(len(best), len(default))

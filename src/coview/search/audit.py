@@ -29,7 +29,7 @@ from coview.search.progress import bar
 from coview.training.devices import start
 from coview.training.job import find_policy
 from coview.training.loading import load, save_encoder
-from coview.training.pretrain import SMALL, fingerprint
+from coview.training.pretrain import default_views, fingerprint
 from coview.training.run_folder import RunFolder, environment
 
 FORMAT = 1
@@ -93,7 +93,7 @@ def audit_views(
             f"{dataset.name} has {len(dataset)}"
         )
     if isinstance(views, str) and views == "auto":
-        views = "small" if dataset.size < SMALL else "simclr"
+        views = default_views(dataset.size)
     policy = find_policy(views) if isinstance(views, str) else views
     variants = Variants.of(policy)
     reader = load(encoder) if isinstance(encoder, str | Path) else encoder
@@ -320,16 +320,9 @@ class _Audit:
 
 
 def _measured(kept: Kept, measured: Measured) -> dict[str, Any]:
-    estimate = measured.estimate
     return {
         "operations": list(kept),
-        "nats": round(estimate.value, 4),
-        "standard_error": round(estimate.standard_error, 4),
-        "ceiling": round(estimate.ceiling or 0.0, 4),
-        "ceiling_name": estimate.ceiling_name,
-        "n": estimate.n,
-        "saturated": measured.is_saturated,
-        "warnings": list(estimate.warnings),
+        **measured.to_record(),
         "replicates": [round(value, 6) for value in measured.replicates.tolist()],
     }
 

@@ -11,7 +11,7 @@ differ in their views alone, and an operation that does nothing removes exactly 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -303,6 +303,18 @@ class Measured:
     def is_saturated(self) -> bool:
         """Whether the ceiling was measured rather than the views."""
         return any(warning.startswith("saturated") for warning in self.estimate.warnings)
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the estimate as plain JSON values."""
+        return {
+            "nats": round(self.estimate.value, 4),
+            "standard_error": round(self.estimate.standard_error, 4),
+            "ceiling": round(self.estimate.ceiling or 0.0, 4),
+            "ceiling_name": self.estimate.ceiling_name,
+            "n": self.estimate.n,
+            "saturated": self.is_saturated,
+            "warnings": list(self.estimate.warnings),
+        }
 
 
 def measure(

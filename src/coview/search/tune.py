@@ -11,6 +11,7 @@ import shutil
 import time
 import warnings
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from scipy.stats import kendalltau
 
 from coview import data
 from coview.data import Dataset
+from coview.encoders import Encoder
 from coview.probes.intervals import interval, resample
 from coview.random import generator
 from coview.search import tune_points
@@ -33,8 +35,9 @@ from coview.search.tune_trials import Judged, Mixture, Trials
 from coview.search.two_lines import two_lines
 from coview.training.devices import start
 from coview.training.learner import NonFinite
-from coview.training.pretrain import SMALL, fingerprint
+from coview.training.pretrain import default_views, fingerprint
 from coview.training.run_folder import RunFolder, environment
+from coview.views import Policy
 from coview.views.generators import PixelFlow
 
 FORMAT = 1
@@ -128,11 +131,8 @@ class _Tuning:
         self.folder, self.asked, self.trials = folder, asked, trials
         self.dataset = trials.dataset
         self.trained = folder.path / "trials"
-        is_small = self.dataset.size < SMALL
-        default = "small" if is_small else "simclr"
-        self.starting = tune_points.starting_points(
-            default, tune_points.SMALL if is_small else tune_points.LARGE
-        )[: asked.points]
+        default = default_views(self.dataset.size)
+        self.starting = tune_points.starting_points(default)[: asked.points]
         if asked.points > len(self.starting):
             tune_points.check_installed()
         trials.check(self._policy(self.starting[0]))
@@ -257,10 +257,14 @@ class _Tuning:
     def _trunk(self) -> Path:
         return self.trained / "trunk.pt"
 
+    @cached_property
+    def _trunk_encoder(self) -> Encoder:
+        return self.trials.encoder(self._trunk)
+
     def _file(self, number: int, rung: int) -> Path:
         return self.trained / f"{number}-{rung}.pt"
 
-    def _policy(self, point: Point) -> Any:  # noqa: ANN401
+    def _policy(self, point: Point) -> Policy:
         return point.strengths.policy(point.name, channels=self.dataset.channels)
 
     def _train_trunk(self, advance: Advance) -> None:
@@ -284,22 +288,13 @@ class _Tuning:
         if number >= len(rows):
             point = self.starting[number] if number < len(self.starting) else self._proposed(number)
             policy = self._policy(point)
-            measured = self.trials.measure(self.trials.encoder(self._trunk), policy)
-            estimate = measured.estimate
+            measured = self.trials.measure(self._trunk_encoder, policy)
             row = {
                 "name": point.name,
                 "made": point.made,
                 "strengths": point.strengths.to_dict(),
                 "policy": policy.to_dict(),
-                "information": {
-                    "nats": round(estimate.value, 4),
-                    "standard_error": round(estimate.standard_error, 4),
-                    "ceiling": round(estimate.ceiling or 0.0, 4),
-                    "ceiling_name": estimate.ceiling_name,
-                    "n": estimate.n,
-                    "saturated": measured.is_saturated,
-                    "warnings": list(estimate.warnings),
-                },
+                "information": measured.to_record(),
                 "rungs": [],
             }
             self._save(points=[*rows, row])
@@ -419,17 +414,13 @@ class _Tuning:
 
     def _finish(self) -> None:
         """Put the points in order, and write what is asked of them."""
-        rows = self._rows()
-        ranked = sorted(
-            rows, key=lambda row: (-len(row["rungs"]), -self._value(row, len(row["rungs"]) - 1))
-        )
-        best = self._best(ranked)
-        order = [best["name"], *(row["name"] for row in ranked if row is not best)]
+        ranked = sorted(self._rows(), key=self._standing, reverse=True)
+        best = ranked[0]
         policy = self._policy(replace(_point(best), name="tuned"))
         policy.save(self.folder.path / "policy.json")
         self.folder.write_arrays("pictures.npz", **self._pictures())
         self._save(
-            order=order,
+            order=[row["name"] for row in ranked],
             best=best["name"],
             gain=self._gain(best),
             two_lines=self._two_lines(),
@@ -439,31 +430,36 @@ class _Tuning:
             status="finished",
         )
 
-    def _best(self, ranked: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the first of those that climbed to the last rung."""
-        last = [row for row in ranked if len(row["rungs"]) == len(ranked[0]["rungs"])]
-        return max(last, key=lambda row: self._value(row, -1))
+    def _reached(self, row: dict[str, Any]) -> int:
+        """Return how many rungs a point has come through."""
+        return sum(math.isfinite(self._value(row, rung)) for rung in range(len(row["rungs"])))
+
+    def _standing(self, row: dict[str, Any]) -> tuple[int, float]:
+        """Return how far a point came, and how well it did there."""
+        reached = self._reached(row)
+        return reached, self._value(row, reached - 1) if reached else -math.inf
 
     def _gain(self, best: dict[str, Any]) -> dict[str, Any] | None:
         """Return by how much the best beats the default, paired over the validation images."""
         default = next(row for row in self._rows() if row["name"] == self.record["default"])
         if best is default or self.trials.readings is None:
             return None
-        rung = min(len(best["rungs"]), len(default["rungs"])) - 1
-        files = [
-            self._file(self._rows().index(row), rung).with_suffix(".npy") for row in (best, default)
-        ]
-        if not all(file.is_file() for file in files):
-            return None  # the default has diverged
-        ours, theirs = (np.load(file).astype(np.float32) for file in files)
+        rungs = min(self._reached(row) for row in (best, default))
+        if rungs == 0:
+            return None
+        ours, theirs = (
+            np.load(self._file(self._rows().index(row), rungs - 1).with_suffix(".npy"))
+            for row in (best, default)
+        )
+        lead = ours.astype(np.float32) - theirs
         _, validation = self.trials.readings
         groups = None if self.dataset.groups is None else self.dataset.groups[validation]
-        drawn = resample(len(ours), groups=groups, resamples=2000, seed=self.asked.seed).test
-        low, high = interval((drawn @ (ours - theirs)) / drawn.sum(1))
+        drawn = resample(len(lead), groups=groups, resamples=2000, seed=self.asked.seed).test
+        low, high = interval((drawn @ lead) / drawn.sum(1))
         return {
-            "value": round(float((ours - theirs).mean()), 4),
+            "value": round(float(lead.mean()), 4),
             "interval": [round(low, 4), round(high, 4)],
-            "rung": rung + 1,
+            "rung": rungs,
         }
 
     def _two_lines(self) -> dict[str, Any] | None:

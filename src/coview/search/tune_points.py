@@ -81,18 +81,20 @@ class Point:
     strengths: Strengths
 
 
-SMALL = Strengths(smallest_crop=0.2, flip=0.5, jitter=0.5, grey=0.2, blur=0.0)
-LARGE = Strengths(smallest_crop=0.08, flip=0.5, jitter=1.0, grey=0.2, blur=0.5)
-"""What `pretrain` takes by default: `small` under 100 pixels, else `simclr` (there bicubic)."""
+DEFAULTS = {
+    "small": Strengths(smallest_crop=0.2, flip=0.5, jitter=0.5, grey=0.2, blur=0.0),
+    "simclr": Strengths(smallest_crop=0.08, flip=0.5, jitter=1.0, grey=0.2, blur=0.5),
+}
+"""Strengths of the presets that `pretrain` takes by default; `simclr` is bicubic there."""
 
 
-def starting_points(default: str, strengths: Strengths) -> list[Point]:
+def starting_points(default: str) -> list[Point]:
     """Return the default, the default with operations left out, and a ladder from weak to strong.
 
     Args:
         default: Name of the preset that `pretrain` would take.
-        strengths: Its strengths.
     """
+    strengths = DEFAULTS[default]
     left_out = {
         "no colour": replace(strengths, jitter=0.0, grey=0.0),
         "no crop": replace(strengths, smallest_crop=1.0),

@@ -29,7 +29,7 @@ from coview.training import checkpoints
 from coview.training.features import extract
 from coview.training.job import Job, build_job, seconds_per_step
 from coview.training.loop import Seen, run
-from coview.training.pretrain import SMALL, splits_of
+from coview.training.pretrain import default_encoder, splits_of
 from coview.training.randomness import isolated
 from coview.training.settings import Pretraining
 from coview.views import Policy, ViewBatch
@@ -134,7 +134,7 @@ class Trials:
         settings = Pretraining(
             source=training,
             objective=objective,
-            encoder="compact" if dataset.size < SMALL else "resnet18",
+            encoder=default_encoder(dataset.size),
             batch_size=min(batch_size, len(training)),
             seed=seed,
         )
@@ -221,7 +221,9 @@ class Trials:
 
     def judge(self, encoder: Encoder, policy: Policy) -> Judged:
         """Read representations out on validation images, and look at them without labels."""
-        h = extract(encoder, self.dataset, self.looked)
+        validation = self.looked[:0] if self.readings is None else self.readings[1]
+        rows = np.union1d(self.looked, validation)
+        seen = extract(encoder, self.dataset, rows)
         views = critic.representations(
             encoder,
             self.dataset,
@@ -231,12 +233,12 @@ class Trials:
             seed=self.settings.seed,
             fabric=self.fabric,
         )[0]
+        h = seen[np.searchsorted(rows, self.looked)]
         rank, verdict = effective_rank(h), diagnose(views).verdict
         labels = self.dataset.labels
         if self.readings is None or labels is None:
             return Judged(None, None, rank, verdict, None)
-        train, validation = self.readings
-        known = extract(encoder, self.dataset, validation)
+        train, known = self.readings[0], seen[np.searchsorted(rows, validation)]
         probe = linear_probe(
             extract(encoder, self.dataset, train),
             torch.from_numpy(labels[train]),

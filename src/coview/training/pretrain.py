@@ -178,6 +178,16 @@ def _any_process(wish: bool, device: torch.device) -> bool:
     return bool(Ranks.current().sum(torch.tensor(float(wish), device=device)))
 
 
+def default_views(size: int) -> str:
+    """Return the preset for images of this width in pixels."""
+    return "small" if size < SMALL else "simclr"
+
+
+def default_encoder(size: int) -> str:
+    """Return the backbone for images of this width in pixels."""
+    return "compact" if size < SMALL else "resnet18"
+
+
 def default_folder(source: Any) -> Path:  # noqa: ANN401
     """Return runs/NAME for a source."""
     if isinstance(source, str | Path):
@@ -269,14 +279,13 @@ class OnlineKNN:
 
 def _resolve(settings: Pretraining, training: Dataset) -> Pretraining:
     """Replace `auto` by what it stands for, and fit a recipe to the images."""
-    small = training.size < SMALL
     if settings.recipe is not None:
         settings = _fitted(settings, recipes.get(settings.recipe), training)
     encoder, policy = settings.encoder, settings.views
     if isinstance(encoder, str) and encoder == "auto":
-        encoder = "compact" if small else "resnet18"
+        encoder = default_encoder(training.size)
     if isinstance(policy, str) and policy == "auto":
-        policy = "small" if small else "simclr"
+        policy = default_views(training.size)
     return replace(settings, encoder=encoder, views=policy)
 
 
