@@ -10,11 +10,14 @@ import torch
 from PIL import Image
 
 from coview import data, views
+from coview.diagnostics import effective_rank
 from coview.pages.tune_page import write_tune_page
+from coview.probes import linear_probe
 from coview.search.tune import tune_views
 from coview.search.tune_points import DEFAULTS, Strengths, propose, starting_points
 from coview.search.tune_trials import Mixture, Trials
 from coview.training.devices import start
+from coview.training.features import extract
 from coview.training.learner import NonFinite
 from coview.training.pretrain import splits_of
 from coview.views import Policy
@@ -188,6 +191,24 @@ def test_a_branch_goes_on_with_other_images_and_views(colours, tmp_path, monkeyp
     trials.train(policy, 5, start=None, end=files[2])
     assert in_parts == seen
     assert len({str(batch) for batch in seen}) == 5
+
+
+def test_a_judgement_is_a_probe_on_validation_images(colours, tmp_path):
+    labels = np.random.default_rng(0).permutation(
+        colours.labels
+    )  # read badly: right here and there
+    trials = trials_of(replace(colours, labels=labels))
+    policy = SMALL.policy("small", channels=3)
+    encoder = trials.train(policy, 1, start=None, end=tmp_path / "x.pt")
+    train, validation = (torch.from_numpy(rows) for rows in trials.readings)
+    h = [extract(encoder, trials.dataset, rows.numpy()) for rows in (train, validation)]
+    y = [torch.from_numpy(labels)[rows] for rows in (train, validation)]
+    probe = linear_probe(h[0], y[0], classes=3, validation=(h[1], y[1]))
+    judged = trials.judge(encoder, policy)
+    np.testing.assert_array_equal(judged.right, probe.predict(h[1]) == y[1].numpy())
+    assert 0 < judged.accuracy < 1
+    whole = extract(encoder, trials.dataset, trials.looked)
+    assert judged.rank == pytest.approx(effective_rank(whole), rel=1e-3)
 
 
 def test_what_has_diverged_is_left_behind(colours, tmp_path, monkeypatch):
