@@ -15,7 +15,7 @@ from coview.pages.tune_page import write_tune_page
 from coview.probes import linear_probe
 from coview.search.tune import tune_views
 from coview.search.tune_points import DEFAULTS, Strengths, propose, starting_points
-from coview.search.tune_trials import Mixture, Trials
+from coview.search.tune_trials import Judged, Mixture, Trials
 from coview.training.devices import start
 from coview.training.features import extract
 from coview.training.learner import NonFinite
@@ -194,9 +194,7 @@ def test_a_branch_goes_on_with_other_images_and_views(colours, tmp_path, monkeyp
 
 
 def test_a_judgement_is_a_probe_on_validation_images(colours, tmp_path):
-    labels = np.random.default_rng(0).permutation(
-        colours.labels
-    )  # read badly: right here and there
+    labels = np.random.default_rng(0).permutation(colours.labels)  # read badly
     trials = trials_of(replace(colours, labels=labels))
     policy = SMALL.policy("small", channels=3)
     encoder = trials.train(policy, 1, start=None, end=tmp_path / "x.pt")
@@ -209,6 +207,28 @@ def test_a_judgement_is_a_probe_on_validation_images(colours, tmp_path):
     assert 0 < judged.accuracy < 1
     whole = extract(encoder, trials.dataset, trials.looked)
     assert judged.rank == pytest.approx(effective_rank(whole), rel=1e-3)
+
+
+def test_the_best_is_first_and_the_default_goes_along(colours, tmp_path, monkeypatch):
+    """Judgements by a script: how many of 50 validation images are right."""
+    shares = {"small": 20, "no colour": 40, "no crop": 30, "no crop, no flip": 10}
+
+    def scripted(self, encoder, policy):
+        count = len(self.readings[1])
+        right = np.arange(count) < count * shares[policy.name] // 50
+        return Judged(float(right.mean()), 0.01, 3.0, "healthy", right)
+
+    monkeypatch.setattr(Trials, "judge", scripted)
+    folder = tune_views(colours, points=4, steps=1, batch_size=32, out=tmp_path / "tune")
+    record = read(folder)
+    reached = {row["name"]: len(row["rungs"]) for row in record["points"]}
+    assert reached == {"small": 3, "no colour": 3, "no crop": 2, "no crop, no flip": 1}
+    assert record["order"] == ["no colour", "small", "no crop", "no crop, no flip"]
+    assert Policy.load(folder / "policy.json").views[0][-1].name == "flip"
+    low, high = record["gain"]["interval"]
+    assert record["gain"]["value"] == pytest.approx(0.4, abs=0.03)
+    assert 0 < low < record["gain"]["value"] < high < 0.7
+    assert record["gain"]["rung"] == 3
 
 
 def test_what_has_diverged_is_left_behind(colours, tmp_path, monkeypatch):
