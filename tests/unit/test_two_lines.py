@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from coview.search import two_lines as module
 from coview.search.two_lines import two_lines
 
 X = np.linspace(0, 6, 19)
@@ -45,6 +46,20 @@ def test_slopes_are_those_of_each_side_and_errors_leave_one_out():
             residual = (yi - slope * xi - offset) / (1 - leverage)
             variance += ((xi - x.mean()) / spread * residual) ** 2
         assert line.t == pytest.approx(slope / np.sqrt(variance))
+
+
+@pytest.mark.parametrize("top", [2.5, 3.0, 3.5])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_break_gives_points_to_the_weaker_line(top, seed):
+    """Of a wide flat top, the weaker line gets more than half."""
+    y = -np.abs(X - top) + noise(0.6, seed)
+    flat = module._flat_top(X, y)
+    middle = float(np.median(flat))
+    first, found = module._interrupted(X, y, middle), two_lines(X, y)
+    assert len(flat) > 2
+    low, high = abs(first.low.t), abs(first.high.t)
+    assert np.sign(found.at - middle) == np.sign(high - low)
+    assert found.at == pytest.approx(flat[0] + (flat[-1] - flat[0]) * high / (low + high))
 
 
 def test_chance_on_a_rising_line_is_seldom_a_u():

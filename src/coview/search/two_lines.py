@@ -59,7 +59,7 @@ def two_lines(x: Float[np.ndarray, " point"], y: Float[np.ndarray, " value"]) ->
     """Test whether y rises and then falls over x.
 
     The break is set by the Robin Hood rule: where a smooth curve is highest, moved within its flat
-    top towards the side whose line has the weaker evidence.
+    top so that the line with the weaker evidence gains points.
 
     Args:
         x: What y may depend on.
