@@ -26,6 +26,7 @@ from coview.information import (
     plug_in,
     regime_cases,
     regime_task,
+    samples,
     sparse,
     spiral,
     staircase,
@@ -42,7 +43,7 @@ def ksg_loops(x, y, k, variant):
     x, y = ((side - side.mean(0)) / side.std(0) for side in (x, y))
     n, total = len(x), 0.0
     for i in range(n):
-        dx, dy = abs(x - x[i]).max(1), abs(y - y[i]).max(1)
+        dx, dy = (((side - side[i]) ** 2).sum(1) ** 0.5 for side in (x, y))
         nearest = [j for j in np.argsort(np.maximum(dx, dy)) if j != i][:k]
         if variant == 1:
             reach = max(dx[nearest[-1]], dy[nearest[-1]])
@@ -56,8 +57,10 @@ def ksg_loops(x, y, k, variant):
 
 @pytest.mark.parametrize("variant", [1, 2])
 @pytest.mark.parametrize("k", [1, 5])
-def test_ksg_is_its_loops(variant, k):
-    x, y = sparse(3).sample(120, 0)
+@pytest.mark.parametrize("columns", [(3, 3), (1, 3), (2, 1), (1, 1)])
+def test_ksg_is_its_loops(variant, k, columns, monkeypatch):
+    monkeypatch.setattr(samples, "_BLOCK", 50)
+    x, y = (side[:, :kept] for side, kept in zip(sparse(3).sample(120, 0), columns, strict=True))
     found = ksg(x, y, neighbours=k, variant=variant)
     assert found.value == pytest.approx(ksg_loops(x, y, k, variant), abs=1e-10)
 
@@ -79,6 +82,16 @@ def test_ksg_finds_known_values(variant, task):
     assert found.value == pytest.approx(task.information, abs=4 * found.standard_error)
     assert found.kind == "point"
     assert found.warnings == ()
+
+
+@pytest.mark.parametrize("variant", [1, 2])
+def test_ksg_does_not_see_a_rotation(variant):
+    x, y = dense(5).sample(400, 0)
+    x = (x - x.mean(0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(x.T, bias=True))).T  # white
+    turned = x @ np.linalg.qr(generator("turn").normal(size=(5, 5)))[0]
+    assert ksg(turned, y, variant=variant).value == pytest.approx(
+        ksg(x, y, variant=variant).value, abs=1e-9
+    )
 
 
 @pytest.mark.parametrize("variant", [1, 2])
