@@ -361,6 +361,13 @@ class TestTrained:
         assert config["projector"] == [512, 5]
         assert config["learning_rate"] == pytest.approx(4e-4)
 
+    def test_fewer_images_may_be_read_out(self, tmp_path):
+        settings = {"loss": "minc", "batch": 4, "rate": 1.0, "seed": 0, "images": 12}
+        found = trained.run(
+            {**settings, "data": images(tmp_path)}, tmp_path / "t", parts=("validation",), most=7
+        )
+        assert found["validation"] * 7 == pytest.approx(round(found["validation"] * 7))
+
     @pytest.mark.filterwarnings("ignore:.*:RuntimeWarning")
     def test_a_trial_that_diverges_is_finished(self, tmp_path):
         settings = {"loss": "minc", "batch": 4, "rate": 1e30, "seed": 0, "images": 40}

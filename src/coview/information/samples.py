@@ -99,7 +99,7 @@ def _near_among_all(
 ) -> Iterator[list[Int[np.ndarray, " row"]]]:
     """Yield n_x + 1 and n_y + 1 (in the second form n_x and n_y), some rows at a time."""
     sides = [torch.from_numpy(side) for side in (a, b)]
-    for rows in torch.arange(len(a)).split(_BLOCK):
+    for rows in torch.split(torch.arange(len(a)), _BLOCK):
         apart = [torch.cdist(side[rows], side) for side in sides]
         for distances in apart:
             distances[torch.arange(len(rows)), rows] = torch.inf

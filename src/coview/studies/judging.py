@@ -48,12 +48,23 @@ def pool(source: Path | str) -> Pool:
 
 
 def accuracies(
-    encoder: nn.Module, images: Pool, parts: Sequence[str] = ("validation", "test")
+    encoder: nn.Module,
+    images: Pool,
+    parts: Sequence[str] = ("validation", "test"),
+    *,
+    most: int = POOL,
 ) -> dict[str, float]:
-    """Return accuracies of a linear probe on all labels, on these parts; others are not read."""
+    """Return accuracies of a linear probe on these parts; others are not read.
+
+    Args:
+        encoder: Whose representations are read.
+        images: Labelled images; those of the training part fit the probe.
+        parts: To read.
+        most: Images of a part to use, at most.
+    """
     features, labels = {}, {}
     for part in dict.fromkeys(("train", "validation", *parts)):
-        index = getattr(images.splits, part)
+        index = getattr(images.splits, part)[:most]
         features[part] = extract(encoder, images.dataset, index)
         labels[part] = torch.from_numpy(images.labels[index])
     probe = linear_probe(

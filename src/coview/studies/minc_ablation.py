@@ -159,7 +159,9 @@ def trials(scale: Scale) -> list[Settings]:
 def run(settings: Settings, folder: Path) -> Measured:
     """Train, and read out on validation images."""
     objective = VARIANTS[settings["loss"]]
-    return trained.run(settings, folder, objective=objective, parts=("validation",))
+    return trained.run(
+        settings, folder, objective=objective, parts=("validation",), most=trained.FEWER
+    )
 
 
 def report(done: Sequence[Trial]) -> Report:
@@ -224,5 +226,5 @@ MINC_ABLATION = Study(
     run=run,
     report=report,
     data=True,
-    version=2,
+    version=3,
 )

@@ -31,6 +31,9 @@ MORE_RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
 MARGIN = 0.01
 """A lead of the other side that would matter."""
 
+FEWER = 5_000
+"""Images of a part to read out where no test image is: half of a short trial went there."""
+
 WIDTH = 128
 """Of the embedding, where a study does not vary it."""
 
@@ -44,6 +47,7 @@ def run(
     *,
     objective: "Objective | None" = None,
     parts: Sequence[str] = ("validation", "test"),
+    most: int | None = None,
 ) -> Measured:
     """Train, and return the accuracy on these parts; null where training did not come to its end.
 
@@ -53,6 +57,7 @@ def run(
         folder: Where the run is written.
         objective: Instead of `loss`.
         parts: "validation" and "test" images to read out.
+        most: Images of a part to read out, at most; default all of the pool.
     """
     from coview.encoders import Compact
     from coview.studies import judging
@@ -81,7 +86,7 @@ def run(
         ).encoder
     except (NonFinite, Collapsed) as failure:
         return {**dict.fromkeys(parts), "failure": str(failure)}
-    return judging.accuracies(encoder, pool, parts)
+    return judging.accuracies(encoder, pool, parts, most=most or judging.POOL)
 
 
 @dataclass(frozen=True, kw_only=True)
