@@ -6,12 +6,14 @@ usage: python benchmarks/tune.py scenes [--draw 0] [--minutes 20] [--factors col
 
 Scenes: the numbers of colours, places, sizes, textures and brightnesses, and the kind of object,
 are drawn from `--draw`; a factor is the label. Views are tuned for it within the minutes; then the
-tuned policy and the default train an encoder each from scratch, equally long, and a linear probe
-reads the factor from test images that neither saw.
+tuned policy and the default train an encoder each from scratch, equally long, and linear probes
+read the factor from test images that neither saw: the mean of five probes of `FEW` labels a class
+each, as many as the search was shown, and one of all labels.
 
 A file (x_train, y_train, x_test, y_test; CIFAR-10): the presets are given the same minutes,
 divided among them, and the one that does best on validation images stands against the tuned
-policy; both train equally long from scratch. Paired over seeds.
+policy; both train equally long from scratch. Read with all labels, and with few beside it. Paired
+over seeds.
 
 Finished cells in the work folder are not repeated: give another for other settings. Writes
 records/tune_scenes.json or records/tune.json.
@@ -32,6 +34,7 @@ from records import alone, load, mean_interval, write
 from coview import data
 from coview.data import Dataset, Scenes, Splits
 from coview.probes import linear_probe
+from coview.probes.draws import label_draws
 from coview.random import generator
 from coview.search.tune import tune_views
 from coview.training.devices import start
@@ -46,6 +49,8 @@ FACTORS = ("colour", "shape", "position", "background")
 PRESETS = ("small", "simclr", "mocov2", "byol", "infomin", "cmc")
 IMAGES = 5000
 MOST_READ = 10_000
+FEW = 5
+DRAWS = 5
 
 
 def drawn(number: int) -> Scenes:
@@ -80,8 +85,8 @@ def judged(
     seed: int,
     part: str,
     work: Path,
-) -> float:
-    """Train from scratch with these views and return the accuracy on a part, linearly read out.
+) -> dict[str, float]:
+    """Train from scratch with these views; return accuracies on a part, by labels shown.
 
     `splits` are those of the search, whatever the seed of the training.
     """
@@ -94,19 +99,39 @@ def judged(
         rows = getattr(splits, name)[:MOST_READ]
         h[name] = extract(trained.encoder, dataset, rows)
         y[name] = torch.from_numpy(dataset.labels[rows])
-    probe = linear_probe(
-        h["train"],
-        y["train"],
-        classes=len(dataset.classes),
-        validation=(h["validation"], y["validation"]),
-    )
-    return float((probe.predict(h[part]) == y[part].numpy()).mean())
+    found = {}
+    for name, shown in {"few": FEW, "all": "all"}.items():
+        draws = label_draws(y["train"].numpy(), per_class=shown, draws=DRAWS, seed=0)
+        shares = []
+        for draw in draws or [np.arange(len(y["train"]))]:
+            probe = linear_probe(
+                h["train"][draw],
+                y["train"][draw],
+                classes=len(dataset.classes),
+                validation=(h["validation"], y["validation"]),
+            )
+            shares.append(float((probe.predict(h[part]) == y[part].numpy()).mean()))
+        found[name] = float(np.mean(shares))
+    return found
 
 
-def tuned(dataset: Dataset, *, minutes: float, seed: int, quick: bool, out: Path) -> dict[str, Any]:
+def leads(ours: list[dict[str, float]], theirs: list[dict[str, float]]) -> dict[str, Any]:
+    """Return paired leads by labels shown: mean and interval over seeds."""
+    paired = {
+        name: [a[name] - b[name] for a, b in zip(ours, theirs, strict=True)] for name in ours[0]
+    }
+    return {
+        name: mean_interval(lead) if len(lead) > 1 else {"mean": lead[0]}
+        for name, lead in paired.items()
+    }
+
+
+def tuned(
+    dataset: Dataset, *, minutes: float, seed: int, quick: bool, out: Path, **settings: int
+) -> dict[str, Any]:
     """Return the record of a search, the points in short."""
     length: dict[str, Any] = {"steps": 1, "points": 3} if quick else {"minutes": minutes}
-    folder = tune_views(dataset, seed=seed, out=out, **length)
+    folder = tune_views(dataset, seed=seed, out=out, **length, **settings)
     record = json.loads((folder / "tune.json").read_text())
     return {
         "seconds": record["seconds"],
@@ -135,7 +160,14 @@ def scene_cell(factor: str, asked: argparse.Namespace) -> dict[str, Any]:
     count = 300 if asked.quick else IMAGES
     dataset = scenes.dataset(count, seed=asked.draw, label=factor)
     work = asked.work / f"scenes-{asked.draw}-{factor}"
-    found = tuned(dataset, minutes=asked.minutes, seed=0, quick=asked.quick, out=work / "tune")
+    found = tuned(
+        dataset,
+        minutes=asked.minutes,
+        seed=0,
+        quick=asked.quick,
+        out=work / "tune",
+        labels_per_class=FEW,
+    )
     steps = 2 if asked.quick else steps_in(asked.final, dataset)
     splits = splits_of(dataset, seed=0)
     assert splits is not None
@@ -150,14 +182,13 @@ def scene_cell(factor: str, asked: argparse.Namespace) -> dict[str, Any]:
         ]
         for name, policy in views.items()
     }
-    lead = np.subtract(accuracy["tuned"], accuracy["default"]).tolist()
     return {
         "factor": factor,
         "classes": len(dataset.classes),
         "tuning": found,
         "steps": steps,
         "accuracy": accuracy,
-        "lead": mean_interval(lead) if len(lead) > 1 else {"mean": lead[0]},
+        "lead": leads(accuracy["tuned"], accuracy["default"]),
     }
 
 
@@ -183,7 +214,7 @@ def real_cell(seed: int, asked: argparse.Namespace) -> dict[str, Any]:
         )
         for name in PRESETS
     }
-    best = max(presets, key=lambda name: presets[name])
+    best = max(presets, key=lambda name: presets[name]["all"])
     views = {"preset": get(best), "tuned": get(str(work / "tune" / "policy.json"))}
     accuracy = {
         name: judged(
@@ -199,7 +230,9 @@ def real_cell(seed: int, asked: argparse.Namespace) -> dict[str, Any]:
         "best_preset": best,
         "steps": steps,
         "accuracy": accuracy,
-        "lead": accuracy["tuned"] - accuracy["preset"],
+        "lead": {
+            name: accuracy["tuned"][name] - accuracy["preset"][name] for name in accuracy["tuned"]
+        },
     }
 
 
@@ -242,8 +275,8 @@ def main() -> None:
                 cell(f"real-{seed}", lambda seed=seed: real_cell(seed, asked), asked)
                 for seed in asked.seeds
             ]
-            leads = [found["lead"] for found in cells]
-            body = {"lead": mean_interval(leads)} if len(leads) > 1 else {}
+            ours, theirs = ([c["accuracy"][side] for c in cells] for side in ("tuned", "preset"))
+            body = {"lead": leads(ours, theirs)}
             name = "tune"
     record = {
         "benchmark": name,

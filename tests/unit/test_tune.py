@@ -47,10 +47,15 @@ def finished(colours, tmp_path_factory):
     return tune_views(colours, points=4, steps=2, batch_size=32, out=out)
 
 
-def trials_of(dataset):
+def trials_of(dataset, *, labels_per_class=20):
     fabric, _ = start(accelerator="cpu", devices=1, nodes=1, precision="float32")
     return Trials.of(
-        dataset, objective="spectral_contrastive", batch_size=32, seed=0, fabric=fabric
+        dataset,
+        objective="spectral_contrastive",
+        batch_size=32,
+        labels_per_class=labels_per_class,
+        seed=0,
+        fabric=fabric,
     )
 
 
@@ -157,14 +162,20 @@ def test_the_record_of_a_search(finished, colours):
 def test_the_test_images_are_not_touched(colours):
     trials = trials_of(colours)
     test = set(splits_of(colours, seed=0).test.tolist())
-    for rows in (*trials.parts, *trials.readings, trials.looked):
+    for rows in (*trials.parts, *trials.readings.draws, trials.readings.judged, trials.looked):
         assert not test & set(rows.tolist())
     fit = set(trials.parts.fit.tolist())
     assert not fit & set(trials.parts.measure.tolist())
-    assert not fit & set(trials.readings[1].tolist())
+    assert not fit & set(trials.readings.judged.tolist())
     assert not fit & set(trials.looked.tolist())
     assert not set(trials.parts.choose.tolist()) & set(trials.parts.measure.tolist())
     assert trials.settings.source.labels is None
+
+
+def test_with_fewer_labels_than_asked_one_probe_is_shown_them_all(colours):
+    trials = trials_of(colours, labels_per_class=1000)
+    (only,) = trials.readings.draws
+    assert set(only.tolist()) == set(splits_of(colours, seed=0).train.tolist())
 
 
 def test_groups_are_in_one_part_and_side_by_side(colours):
@@ -193,17 +204,28 @@ def test_a_branch_goes_on_with_other_images_and_views(colours, tmp_path, monkeyp
     assert len({str(batch) for batch in seen}) == 5
 
 
-def test_a_judgement_is_a_probe_on_validation_images(colours, tmp_path):
+def test_a_judgement_is_of_probes_with_few_labels_on_validation_images(colours, tmp_path):
     labels = np.random.default_rng(0).permutation(colours.labels)  # read badly
-    trials = trials_of(replace(colours, labels=labels))
+    trials = trials_of(replace(colours, labels=labels), labels_per_class=7)
     policy = SMALL.policy("small", channels=3)
     encoder = trials.train(policy, 1, start=None, end=tmp_path / "x.pt")
-    train, validation = (torch.from_numpy(rows) for rows in trials.readings)
-    h = [extract(encoder, trials.dataset, rows.numpy()) for rows in (train, validation)]
-    y = [torch.from_numpy(labels)[rows] for rows in (train, validation)]
-    probe = linear_probe(h[0], y[0], classes=3, validation=(h[1], y[1]))
+    validation = trials.readings.judged
+    known, y = extract(encoder, trials.dataset, validation), torch.from_numpy(labels)
+    right = []
+    for rows in trials.readings.draws:
+        assert np.bincount(labels[rows]).tolist() == [7, 7, 7]
+        probe = linear_probe(
+            extract(encoder, trials.dataset, rows),
+            y[rows],
+            classes=3,
+            validation=(known, y[validation]),
+        )
+        right.append(probe.predict(known) == labels[validation])
     judged = trials.judge(encoder, policy)
-    np.testing.assert_array_equal(judged.right, probe.predict(h[1]) == y[1].numpy())
+    assert len(right) == 5
+    assert not np.array_equal(right[0], right[1])
+    np.testing.assert_allclose(judged.right, np.mean(right, 0))
+    assert judged.accuracy == pytest.approx(np.mean(right))
     assert 0 < judged.accuracy < 1
     whole = extract(encoder, trials.dataset, trials.looked)
     assert judged.rank == pytest.approx(effective_rank(whole), rel=1e-3)
@@ -214,8 +236,8 @@ def test_the_best_is_first_and_the_default_goes_along(colours, tmp_path, monkeyp
     shares = {"small": 20, "no colour": 40, "no crop": 30, "no crop, no flip": 10}
 
     def scripted(self, encoder, policy):
-        count = len(self.readings[1])
-        right = np.arange(count) < count * shares[policy.name] // 50
+        count = len(self.readings.judged)
+        right = (np.arange(count) < count * shares[policy.name] // 50).astype(float)
         return Judged(float(right.mean()), 0.01, 3.0, "healthy", right)
 
     monkeypatch.setattr(Trials, "judge", scripted)

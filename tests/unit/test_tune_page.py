@@ -72,7 +72,7 @@ def tuned(*, points=None, order=None, **changed):
         "command": "coview views tune ./images",
         "created": "2025-01-01",
         "seconds": 900.0,
-        "asked": {"minutes": 15},
+        "asked": {"minutes": 15, "labels_per_class": 20},
         "data": {
             "name": "shapes",
             "images": 9000,

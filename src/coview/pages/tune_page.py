@@ -174,7 +174,8 @@ def _best_split(rows: list[Json]) -> str:
 def _made(record: Json) -> list[tuple[str, str]]:
     data, lengths = record["data"], record["lengths"]
     labels = (
-        f"{data['labelled']:,} images, {len(data['classes'])} classes"
+        f"{data['labelled']:,} images, {len(data['classes'])} classes; at most "
+        f"{record['asked']['labels_per_class']} a class shown to a probe"
         if data["labelled"]
         else "none"
     )

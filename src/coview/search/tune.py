@@ -95,6 +95,7 @@ def tune_views(source: Any, **settings: Any) -> Path:  # noqa: ANN401
         dataset,
         objective=asked.objective,
         batch_size=asked.batch_size,
+        labels_per_class=asked.labels_per_class,
         seed=asked.seed,
         fabric=fabric,
     )
@@ -144,7 +145,14 @@ class _Tuning:
         asked = {
             **{
                 name: getattr(self.asked, name)
-                for name in ("points", "steps", "size", "batch_size", "seed")
+                for name in (
+                    "points",
+                    "steps",
+                    "size",
+                    "batch_size",
+                    "labels_per_class",
+                    "seed",
+                )
             },
             "minutes": self.asked.minutes if self.asked.steps is None else None,
             "splits": list(self.asked.splits),
@@ -388,7 +396,12 @@ class _Tuning:
             observers=(lambda _: advance(name, 1),),
         )
         looked = self.trials.looked
-        train, validation = (self._held(rows) for rows in self.trials.readings or (looked, looked))
+        shown, judged = (
+            (looked, looked)
+            if self.trials.readings is None
+            else (self.trials.readings.draws[0], self.trials.readings.judged)
+        )
+        train, validation = self._held(shown), self._held(judged)
         found = judge_encoders(
             players, train=train, validation=validation, test=validation, seed=self.asked.seed
         )
@@ -451,8 +464,8 @@ class _Tuning:
             np.load(self._file(self._rows().index(row), rungs - 1).with_suffix(".npy"))
             for row in (best, default)
         )
-        lead = ours.astype(np.float32) - theirs
-        _, validation = self.trials.readings
+        lead = ours - theirs
+        validation = self.trials.readings.judged
         groups = None if self.dataset.groups is None else self.dataset.groups[validation]
         drawn = resample(len(lead), groups=groups, resamples=2000, seed=self.asked.seed).test
         low, high = interval((drawn @ lead) / drawn.sum(1))
@@ -505,7 +518,7 @@ class _Tuning:
             "The best of several points on the same images is a little flattered by them: judge "
             "the encoder that you train with its views on images kept apart.",
         ]
-        if self.trials.readings is not None and (few := len(self.trials.readings[1])) < 200:
+        if self.trials.readings is not None and (few := len(self.trials.readings.judged)) < 200:
             notes.append(
                 f"Only {few} validation images have labels: differences of a few points are chance."
             )

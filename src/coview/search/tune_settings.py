@@ -32,6 +32,9 @@ class Tuning:
     labels: Annotated[Any, tyro.conf.arg(constructor=str, metavar="auto|none|FILE.csv")] = "auto"
     """Some labels to judge by: subfolders (auto), none, or a CSV with file,label[,group]. Without,
     the judge is the effective rank, which is not a measure of use."""
+    labels_per_class: int = 20
+    """Labels of each class that a probe is shown, at most; a point is judged by five such probes.
+    With many labels good and bad representations read alike."""
     size: int | None = None
     """Width of the images in pixels; default: as stored, at most 96 on a CPU."""
     batch_size: int = 128
@@ -43,6 +46,6 @@ class Tuning:
         """Raise a ValueError that names the setting, its value and the allowed range."""
         if not 0 < self.minutes < math.inf:
             raise ValueError(f"minutes must be above 0, got {self.minutes}")
-        for name, low in {"steps": 1, "points": 1, "batch_size": 2}.items():
+        for name, low in {"steps": 1, "points": 1, "batch_size": 2, "labels_per_class": 1}.items():
             if (value := getattr(self, name)) is not None and value < low:
                 raise ValueError(f"{name} must be at least {low}, got {value}")

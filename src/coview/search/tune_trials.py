@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int, Int64
+from jaxtyping import Float, Int, Int64
 from lightning_fabric import Fabric
 
 from coview.data import Dataset, Splits
@@ -22,6 +22,7 @@ from coview.diagnostics import diagnose, effective_rank
 from coview.encoders import Encoder
 from coview.objectives import Objective
 from coview.probes import linear_probe
+from coview.probes.draws import label_draws
 from coview.random import generator
 from coview.search import audit_critic as critic
 from coview.search.audit_critic import Measured, Parts
@@ -41,21 +42,31 @@ MOST_READ = 4000
 FEWEST_LABELS = 20
 """Labelled validation images below which accuracy says nothing."""
 
+DRAWS = 5
+"""Probes that a point is judged by, of other labelled images each."""
+
 _DIAGNOSED = 512
+
+
+class Readings(NamedTuple):
+    """Labelled images: those that each of several probes is fitted on, and those that judge it."""
+
+    draws: tuple[Int64[np.ndarray, " _"], ...]
+    judged: Int64[np.ndarray, " judged"]
 
 
 class Judged(NamedTuple):
     """What a branch is worth.
 
-    `right` tells for each labelled validation image whether the probe has its label; None without
-    labels.
+    `right` is for each labelled validation image the share of the probes that have its label; None
+    without labels.
     """
 
     accuracy: float | None
     standard_error: float | None
     rank: float
     verdict: str
-    right: Bool[np.ndarray, " image"] | None
+    right: Float[np.ndarray, " image"] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +105,7 @@ class Trials:
         dataset: All images.
         parts: Which ones train (`fit`) and measure information.
         looked: Images that nothing was trained on, whose representations are looked at.
-        readings: Labelled images that fit the probe and that it is judged on, of `looked`; None
-            without labels.
+        readings: Labelled images to fit probes and to judge them; None without labels.
         settings: Of a training.
         fabric: Device and precision.
     """
@@ -103,7 +113,7 @@ class Trials:
     dataset: Dataset
     parts: Parts
     looked: Int64[np.ndarray, " looked"]
-    readings: tuple[Int64[np.ndarray, " fitted"], Int64[np.ndarray, " judged"]] | None
+    readings: Readings | None
     settings: Pretraining
     fabric: Fabric
 
@@ -114,13 +124,16 @@ class Trials:
         *,
         objective: str | Objective,
         batch_size: int,
+        labels_per_class: int,
         seed: int,
         fabric: Fabric,
     ) -> "Trials":
         """Divide the images as `pretrain` does: the test part of labelled ones is not touched."""
         dataset = dataset.to(fabric.device)
         splits = splits_of(dataset, seed=seed)
-        readings = None if splits is None else _readings(dataset, splits, seed=seed)
+        readings = (
+            None if splits is None else _readings(dataset, splits, labels_per_class, seed=seed)
+        )
         if splits is None or readings is None:
             parts = critic.divide(dataset, seed=seed)
             held = np.concatenate([parts.choose, parts.measure])
@@ -220,8 +233,12 @@ class Trials:
         )
 
     def judge(self, encoder: Encoder, policy: Policy) -> Judged:
-        """Read representations out on validation images, and look at them without labels."""
-        validation = self.looked[:0] if self.readings is None else self.readings[1]
+        """Read representations out on validation images, and look at them without labels.
+
+        With many labels a linear probe reads the same from representations of different worth: few
+        are shown to each of several probes.
+        """
+        validation = self.looked[:0] if self.readings is None else self.readings.judged
         rows = np.union1d(self.looked, validation)
         seen = extract(encoder, self.dataset, rows)
         views = critic.representations(
@@ -238,17 +255,22 @@ class Trials:
         labels = self.dataset.labels
         if self.readings is None or labels is None:
             return Judged(None, None, rank, verdict, None)
-        train, known = self.readings[0], seen[np.searchsorted(rows, validation)]
-        probe = linear_probe(
-            extract(encoder, self.dataset, train),
-            torch.from_numpy(labels[train]),
-            classes=len(self.dataset.classes),
-            validation=(known, torch.from_numpy(labels[validation])),
+        shown = np.unique(np.concatenate(self.readings.draws))
+        read, known = (
+            extract(encoder, self.dataset, shown),
+            seen[np.searchsorted(rows, validation)],
         )
-        right = np.asarray(probe.predict(known) == labels[validation])
-        share = float(right.mean())
-        error = float(np.sqrt(share * (1 - share) / len(right)))
-        return Judged(share, error, rank, verdict, right)
+        right = np.zeros(len(validation))
+        for draw in self.readings.draws:
+            probe = linear_probe(
+                read[np.searchsorted(shown, draw)],
+                torch.from_numpy(labels[draw]),
+                classes=len(self.dataset.classes),
+                validation=(known, torch.from_numpy(labels[validation])),
+            )
+            right += (probe.predict(known) == labels[validation]) / len(self.readings.draws)
+        error = float(right.std() / np.sqrt(len(right)))
+        return Judged(float(right.mean()), error, rank, verdict, right)
 
     def _job(self, maker: Policy | Mixture, steps: int) -> Job:
         settings = replace(self.settings, views=maker)
@@ -256,9 +278,9 @@ class Trials:
 
 
 def _readings(
-    dataset: Dataset, splits: Splits, *, seed: int
-) -> tuple[Int64[np.ndarray, " fitted"], Int64[np.ndarray, " judged"]] | None:
-    """Return labelled images to fit a probe and to judge it; None, said, if they are too few."""
+    dataset: Dataset, splits: Splits, labels_per_class: int, *, seed: int
+) -> Readings | None:
+    """Return labelled images to fit probes and to judge them; None, said, if they are too few."""
     labels = np.zeros(0) if dataset.labels is None else dataset.labels
     train, validation = (
         _some(rows[labels[rows] >= 0], seed, name)
@@ -272,7 +294,8 @@ def _readings(
             stacklevel=2,
         )
         return None
-    return train, validation
+    draws = label_draws(labels[train], per_class=labels_per_class, draws=DRAWS, seed=seed)
+    return Readings(tuple(train[draw] for draw in draws) or (train,), validation)
 
 
 def _some(rows: Int64[np.ndarray, " row"], seed: int, name: str) -> Int64[np.ndarray, " chosen"]:
