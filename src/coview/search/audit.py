@@ -170,24 +170,28 @@ def _run(
         save(steps=wanted or audit.steps_in(record["asked"]["minutes"] - record["seconds"] / 60))
     every = variants.all()
     work = record["steps"] * audit.step_work + (len(every) + 1) * audit.variant_work
-    with bar("audit", work) as advance:
+    with bar("audit", work) as shown:
         if folder.encoder.is_file():
             encoder = load(folder.encoder)
-            advance("encoder", record["steps"] * audit.step_work)
+            shown.skip(record["steps"] * audit.step_work)
         else:
-            encoder = audit.train(record["steps"], lambda: advance("encoder", audit.step_work))
+            encoder = audit.train(
+                record["steps"], lambda: shown.advance("encoder", audit.step_work)
+            )
             save_encoder(encoder, folder.encoder, backbone="compact")
         encoder = encoder.to(fabric.device)
         for kept in every:
             name = name_of(kept)
-            advance(name, 0)
-            if name not in record["variants"]:
-                record["variants"][name] = _measured(kept, audit.measure(encoder, kept))
-                save()
-            advance(name, audit.variant_work)
-        advance("reading", 0)
+            if name in record["variants"]:
+                shown.skip(audit.variant_work)
+                continue
+            shown.advance(name, 0)
+            record["variants"][name] = _measured(kept, audit.measure(encoder, kept))
+            save()
+            shown.advance(name, audit.variant_work)
+        shown.advance("reading", 0)
         readings = audit.read(encoder if reader is None else reader)
-        advance("reading", audit.variant_work)
+        shown.advance("reading", audit.variant_work)
     operations = [_operation(key, record, variants, readings) for key in variants.keys]
     order = sorted(operations, key=lambda row: -row["removes"])
     save(

@@ -28,7 +28,7 @@ from coview.search.audit import LEAST_IMAGES
 from coview.search.begun import begun
 from coview.search.learn_judge import judge_encoders, train_encoders
 from coview.search.learn_watch import Held
-from coview.search.progress import Advance, bar
+from coview.search.progress import Bar, bar
 from coview.search.tune_points import Point, Strengths
 from coview.search.tune_settings import Tuning
 from coview.search.tune_trials import Judged, Mixture, Trials
@@ -191,18 +191,18 @@ class _Tuning:
         lengths = self.record["lengths"]
         longest = lengths["trunk"] + lengths["work"][0] // self.asked.points
         total = lengths["trunk"] + sum(lengths["work"]) + longest * len(self.asked.splits)
-        with bar("tune", total) as advance:
-            self._train_trunk(advance)
+        with bar("tune", total) as shown:
+            self._train_trunk(shown)
             self._rung(0, self.asked.points)
             for number in range(self.asked.points):
-                self._first_rung(number, advance)
+                self._first_rung(number, shown)
             for rung in range(1, RUNGS):
                 survivors = self._survivors(rung)
                 self._rung(rung, len(survivors))
                 for row in survivors:
-                    self._climb(row, rung, advance)
+                    self._climb(row, rung, shown)
             for name in self.asked.splits:
-                self._split(name, longest, advance)
+                self._split(name, longest, shown)
         self._finish()
 
     def _lengths(self) -> dict[str, Any]:
@@ -275,10 +275,10 @@ class _Tuning:
     def _policy(self, point: Point) -> Policy:
         return point.strengths.policy(point.name, channels=self.dataset.channels)
 
-    def _train_trunk(self, advance: Advance) -> None:
+    def _train_trunk(self, shown: Bar) -> None:
         steps = self.record["lengths"]["trunk"]
         if self._trunk.is_file():
-            advance("trunk", steps)
+            shown.skip(steps)
             return
         if self._rows():
             raise FileNotFoundError(
@@ -287,10 +287,10 @@ class _Tuning:
             )
         mixture = Mixture(policies=tuple(self._policy(point) for point in self.starting))
         self.trials.train(
-            mixture, steps, start=None, end=self._trunk, advance=lambda: advance("trunk", 1)
+            mixture, steps, start=None, end=self._trunk, advance=lambda: shown.advance("trunk", 1)
         )
 
-    def _first_rung(self, number: int, advance: Advance) -> None:
+    def _first_rung(self, number: int, shown: Bar) -> None:
         """Measure what the views of a point share, and give it its first training."""
         rows = self.record["points"]
         if number >= len(rows):
@@ -306,7 +306,7 @@ class _Tuning:
                 "rungs": [],
             }
             self._save(points=[*rows, row])
-        self._climb(self.record["points"][number], 0, advance)
+        self._climb(self.record["points"][number], 0, shown)
 
     def _proposed(self, number: int) -> Point:
         tried = [
@@ -348,12 +348,12 @@ class _Tuning:
         default = self.record["default"]
         return kept + [row for row in ranked if row["name"] == default and row not in kept]
 
-    def _climb(self, row: dict[str, Any], rung: int, advance: Advance) -> None:
+    def _climb(self, row: dict[str, Any], rung: int, shown: Bar) -> None:
         """Train a point on this rung, if it has not been, and judge it."""
         number = self._rows().index(row)
         steps = self.record["lengths"]["rungs"][rung]
         if len(row["rungs"]) > rung:
-            advance(row["name"], steps)
+            shown.skip(steps)
             return
         started = time.perf_counter()
         before = self._file(number, rung - 1) if rung else self._trunk
@@ -364,7 +364,7 @@ class _Tuning:
                 steps,
                 start=before,
                 end=end,
-                advance=lambda: advance(f"{row['name']}, rung {rung + 1}", 1),
+                advance=lambda: shown.advance(f"{row['name']}, rung {rung + 1}", 1),
             )
             judged = self.trials.judge(encoder, policy)
         except NonFinite:
@@ -376,13 +376,13 @@ class _Tuning:
         if rung:
             before.unlink(missing_ok=True)
 
-    def _split(self, name: str, steps: int, advance: Advance) -> None:
+    def _split(self, name: str, steps: int, shown: Bar) -> None:
         """Train two encoders on a colour split from scratch, as long as a point of the first rung.
 
         They see nothing but crops, flips and the split, and learn by InfoNCE.
         """
         if any(row["name"] == name for row in self.record["splits"]):
-            advance(name, steps)
+            shown.skip(steps)
             return
         started = time.perf_counter()
         maker = PixelFlow(name, couplings=1).to(self.trials.fabric.device)
@@ -393,15 +393,15 @@ class _Tuning:
             steps=steps,
             batch_size=self.trials.settings.batch_size,
             seed=self.asked.seed,
-            observers=(lambda _: advance(name, 1),),
+            observers=(lambda _: shown.advance(name, 1),),
         )
         looked = self.trials.looked
-        shown, judged = (
+        fitted, judged = (
             (looked, looked)
             if self.trials.readings is None
             else (self.trials.readings.draws[0], self.trials.readings.judged)
         )
-        train, validation = self._held(shown), self._held(judged)
+        train, validation = self._held(fitted), self._held(judged)
         found = judge_encoders(
             players, train=train, validation=validation, test=validation, seed=self.asked.seed
         )
