@@ -56,6 +56,21 @@ def test_a_larger_scale_reuses_trials_and_nothing_runs_twice(tmp_path):
     assert record["trials"] == {"asked": 4, "finished": 4}
 
 
+def test_what_was_chosen_is_confirmed(tmp_path):
+    study = Study(
+        **{
+            **vars(STUDY),
+            "confirm": lambda scale, done: [{"x": 10 * max(t.settings["x"] for t in done)}],
+        }
+    )
+    for _ in range(2):
+        run_study(study, scale="smoke", out=tmp_path, workers=1)
+    assert times_run(tmp_path) == 3
+    record = json.loads((tmp_path / "report.json").read_text())
+    assert record["trials"] == {"asked": 3, "finished": 3}
+    assert record["verdict"]["why"] == "The squares add up to 101."
+
+
 def test_a_record_that_was_cut_short_is_not_there(tmp_path):
     run_study(STUDY, scale="smoke", out=tmp_path, workers=1)
     record = tmp_path / "trials" / f"{key(STUDY, {'x': 1})}.json"

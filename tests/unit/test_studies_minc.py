@@ -335,6 +335,16 @@ class TestTrained:
         assert found.cells == found.rates == {}
         assert found.table("T", ("a",), "a").rows == [["a", "not run"]]
 
+    def test_seeds_that_one_rate_alone_was_tried_with_choose_nothing_and_count(self):
+        done = at("batch", {"a": {8: 0.5}})
+        more = at("batch", {"a": {8: 0.7}}, rates=(2.0,), seeds=(7,))
+        more[0] = replace(more[0], measured={"validation": 0.9, "test": 0.9})
+        assert trained.compare([*done, *more], "batch").rates == {("a", 8): 1.0}
+        more = at("batch", {"a": {8: 0.1}}, rates=(1.0,), seeds=(7,))
+        found = trained.compare([*done, *more], "batch")
+        assert found.rates == {("a", 8): 1.0}
+        assert found.cells["a", 8] == pytest.approx({0: 0.5, 1: 0.51, 2: 0.52, 7: 0.17})
+
     def test_only_the_same_seeds_are_paired(self):
         done = [*at("batch", {"a": {8: 0.5}}), *at("batch", {"b": {8: 0.4}}, seeds=(0, 1, 3))]
         assert trained.compare(done, "batch").leads("a", "b") == {}
@@ -390,7 +400,19 @@ class TestBatchSize:
         """Hashes of trials that were run and kept."""
         study = get("minc-batch-size")
         keys = [key(study, {**s, "data": "cifar10.npz"}) for s in study.trials("laptop")]
-        assert (len(keys), keys[0], keys[-1]) == (108, "d7604e2efe822782", "8e15975de00a6dce")
+        assert len(set(keys)) == 144
+        assert {"d7604e2efe822782", "8e15975de00a6dce"} < set(keys)
+
+    def test_what_is_chosen_is_tried_with_other_seeds(self):
+        accuracies = {loss: {8: 0.5, 32: 0.5} for loss in minc_batch_size.LOSSES}
+        done = at("batch", accuracies, rates=(1.0, 2.0))
+        chosen = trained.compare(done, "batch").rates
+        more = minc_batch_size.confirm("laptop", done)
+        assert len(more) == 3 * 6
+        for settings in more:
+            assert settings["seed"] in (3, 4, 5)
+            assert settings["rate"] == chosen[settings["loss"], settings["batch"]]
+        assert minc_batch_size.confirm("smoke", done) == []
 
     @pytest.mark.parametrize(
         ("minc", "word"),
@@ -407,6 +429,14 @@ class TestBatchSize:
         done = at("batch", {"minc": minc, **spectral, nearer: {8: 0.40, 64: 0.50}})
         assert minc_batch_size.report(done).verdict.word == word
         assert minc_batch_size.report(done[:-9]).verdict.word.startswith("undecided")
+
+    def test_a_wide_interval_decides_nothing(self):
+        spectral = {loss: {8: 0.40, 64: 0.50} for loss in minc_batch_size.BASELINES}
+        done = at("batch", {"minc": {8: 0.50, 64: 0.52}, **spectral})
+        where = {"loss": "minc", "batch": 64, "rate": 1.0, "seed": 1}
+        n = next(i for i, trial in enumerate(done) if trial.settings == where)
+        done[n] = replace(done[n], measured={**done[n].measured, "test": 0.49})
+        assert minc_batch_size.report(done).verdict.word.startswith("undecided")
 
 
 class TestWidth:

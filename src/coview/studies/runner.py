@@ -52,25 +52,20 @@ def run_study(
         RuntimeError: If trials failed; the message has the first error. The report of the others
             is written.
     """
-    from joblib import Parallel, delayed
-
     if isinstance(study, str):
         from coview.studies.table import get
 
         study = get(study)
-    _check(study, scale, data, workers)
+    wanted = _checked(study, scale, data, workers)
     folder = folder_of(study, out)
-    asked = [_with_data(settings, data) for settings in study.trials(cast(Scale, scale))]
     (folder / "trials").mkdir(parents=True, exist_ok=True)
-    pending = [settings for settings in asked if not _record(study, settings, folder).is_file()]
     started = time.monotonic()
-    with _progress(len(asked), len(asked) - len(pending), study.name) as advance:
-        jobs = (delayed(_run)(study, settings, folder) for settings in pending)
-        runner = Parallel(n_jobs=workers or os.cpu_count(), return_as="generator_unordered")
-        errors = []
-        for error in runner(jobs):
-            advance()
-            errors += [error] if error else []
+    asked = [_with_data(settings, data) for settings in study.trials(wanted)]
+    errors = _finish(study, asked, folder, workers)
+    if not errors:
+        more = study.confirm(wanted, finished(study, asked, folder))
+        asked += [_with_data(settings, data) for settings in more]
+        errors = _finish(study, asked, folder, workers) if more else []
     _write_report(study, scale, asked, folder, time.monotonic() - started)
     if errors:
         raise RuntimeError(
@@ -78,6 +73,23 @@ def run_study(
             f"errors are in {folder / 'trials'}. The first: {errors[0]}"
         )
     return folder
+
+
+def _finish(
+    study: Study, asked: Sequence[Settings], folder: Path, workers: int | None
+) -> list[str]:
+    """Run the trials that are not finished; return the errors."""
+    from joblib import Parallel, delayed
+
+    pending = [settings for settings in asked if not _record(study, settings, folder).is_file()]
+    errors = []
+    with _progress(len(asked), len(asked) - len(pending), study.name) as advance:
+        jobs = (delayed(_run)(study, settings, folder) for settings in pending)
+        runner = Parallel(n_jobs=workers or os.cpu_count(), return_as="generator_unordered")
+        for error in runner(jobs):
+            advance()
+            errors += [error] if error else []
+    return errors
 
 
 def folder_of(study: Study, out: Path | str | None) -> Path:
@@ -94,13 +106,14 @@ def finished(study: Study, asked: Sequence[Settings], folder: Path) -> list[Tria
     ]
 
 
-def _check(study: Study, scale: str, data: object, workers: int | None) -> None:
+def _checked(study: Study, scale: str, data: object, workers: int | None) -> Scale:
     if scale not in get_args(Scale):
         raise ValueError(f"scale must be one of {', '.join(get_args(Scale))}; got {scale!r}")
     if study.data and data is None:
         raise ValueError(f"data: {study.name} needs images (a folder or an .npz file)")
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1; got {workers}")
+    return cast(Scale, scale)
 
 
 def _with_data(settings: Settings, data: Path | str | None) -> Settings:

@@ -75,6 +75,12 @@ class Report:
     figures: Sequence[Figure] = ()
 
 
+def nothing_more(scale: Scale, done: Sequence[Trial]) -> Sequence[Settings]:
+    """Ask for no trials beyond those known from the start."""
+    del scale, done
+    return ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Study:
     """A claim and how it is tested.
@@ -87,6 +93,8 @@ class Study:
         run: From the settings and a folder of the trial's own to what it found. Called in a
             process of its own with one thread; it must depend on nothing else.
         report: From the finished trials (some may be missing) to what they say.
+        confirm: From the scale and the finished trials to further ones: what was chosen, once more
+            with other seeds.
         version: Raised when `run` changes its results: older trials are then not reused.
         data: The study reads the images that the user names.
     """
@@ -97,6 +105,7 @@ class Study:
     trials: Callable[[Scale], Sequence[Settings]]
     run: Callable[[Settings, Path], Measured]
     report: Callable[[Sequence[Trial]], Report]
+    confirm: Callable[[Scale, Sequence[Trial]], Sequence[Settings]] = nothing_more
     version: int = 1
     data: bool = False
 

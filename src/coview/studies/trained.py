@@ -151,14 +151,21 @@ class Comparison:
 
 
 def compare(done: Sequence[Trial], axis: str, *, part: str = "test") -> Comparison:
-    """Choose the rate of each loss and value on validation images and read `part` at that rate."""
+    """Choose the rate of each loss and value on validation images and read `part` at that rate.
+
+    The seeds that every rate was tried with choose; all that the chosen one was tried with count.
+    """
     cells, rates = {}, {}
     for place in {(trial.settings["loss"], trial.settings[axis]) for trial in done}:
         here = [t for t in done if (t.settings["loss"], t.settings[axis]) == place]
+        tried = sorted({t.settings["rate"] for t in here})
+        seeds = set.intersection(
+            *({t.settings["seed"] for t in here if t.settings["rate"] == rate} for rate in tried)
+        )
         means = {
-            rate: float(np.mean(list(found.values())))
-            for rate in sorted({t.settings["rate"] for t in here})
-            if (found := accuracies(here, rate, "validation"))
+            rate: float(np.mean([found[seed] for seed in seeds]))
+            for rate in tried
+            if seeds and (found := accuracies(here, rate, "validation"))
         }
         if means:
             rates[place] = max(means, key=lambda rate: means[rate])
