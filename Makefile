@@ -64,7 +64,8 @@ bench: $(VENV)/installed  ## the benchmarks, some hours on 2 cores
 	test -z "$(BMI)" || $(BIN)/python benchmarks/information_peer.py --python $(BMI)
 	$(BIN)/python benchmarks/diagnosis.py
 
-figures: $(VENV)/installed  ## the README's pictures, from the records of a run
+figures: $(VENV)/installed  ## the README's pictures, from the records of a run and of a study
+	$(BIN)/python -c "from coview.pages import write_study_figure; write_study_figure('docs/studies/records/minc-batch-size.json', 'docs/pictures/minc.png')"
 	$(BIN)/python -c "from pathlib import Path; from coview.pages import write_figures; write_figures(Path('$(OUT)'), Path('docs/pictures'))"
 
 clean:

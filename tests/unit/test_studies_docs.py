@@ -5,8 +5,11 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from coview.pages import write_study_figure
 from coview.studies import names
 from coview.studies.runner import run_study
 from coview.studies.study import Band, Figure, Report, Study, Table, Verdict
@@ -61,6 +64,26 @@ def test_a_record_becomes_verdict_table_and_picture(tmp_path):
     drawn = ElementTree.fromstring(picture)
     assert drawn.get("aria-label") == "F < G"
     assert "one & two" in [element.text for element in drawn.iter("text")]
+
+
+def test_a_record_becomes_a_picture_of_a_readme(tmp_path):
+    bands = [
+        {"name": name, "x": [8, 64], "y": [y, 0.5], "low": [y - 0.1, 0.4], "high": [y + 0.1, 0.6]}
+        for name, y in (("a", 0.3), ("b", 0.7))
+    ]
+    figure = {"title": "F", "x_name": "batch", "bands": bands, "note": ""}
+    file = tmp_path / "report.json"
+    file.write_text(
+        json.dumps({"figures": [{**figure, "x_logarithmic": True, "y_logarithmic": False}]})
+    )
+    with Image.open(write_study_figure(file, tmp_path / "made/a.png")) as picture:
+        drawn = np.asarray(picture.convert("RGB")).astype(int)
+    assert min(drawn.shape[:2]) > 300
+    coloured = np.ptp(drawn, axis=2) > 20
+    assert coloured.any(0).sum() > 300  # the curves go from left to right
+    file.write_text(json.dumps({"figures": []}))
+    with pytest.raises(ValueError, match="has no figure"):
+        write_study_figure(file, tmp_path / "b.png")
 
 
 def test_a_study_without_a_record_says_so(tmp_path):

@@ -1,5 +1,7 @@
 """PNG pictures for a README, from the same records as the page."""
 
+import json
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,7 @@ _COLOURS = {
     "starting": "#8094b4",
     "other": "#b49db8",
 }
+_CURVES = ("#8094b4", "#b49db8", "#0f6b63", "#c2571a", "#a8861a", "#1d1c1a")
 _INK, _QUIET = "#1d1c1a", "#6b675f"
 _WRONG = "#b3501b"
 
@@ -51,6 +54,48 @@ def write_figures(run: Path, out: Path) -> list[Path]:
             figure.savefig(out / name, dpi=160, facecolor="white", metadata={"Software": None})
             written.append(out / name)
     return written
+
+
+def write_study_figure(report: Path | str, out: Path | str) -> Path:
+    """Draw the first figure of a study's report, curves with their intervals, as a PNG.
+
+    Args:
+        report: A study's `report.json`, or a copy of it.
+        out: File to write.
+
+    Returns:
+        `out`.
+
+    Raises:
+        FileNotFoundError: If there is no report.
+        ValueError: If it has no figure.
+    """
+    from matplotlib.figure import Figure
+
+    figures = json.loads(Path(report).read_text(encoding="utf-8"))["figures"]
+    if not figures:
+        raise ValueError(f"report: {report} has no figure")
+    drawn = figures[0]
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for band, colour in zip(drawn["bands"], cycle(_CURVES)):
+        axes.fill_between(band["x"], band["low"], band["high"], color=colour, alpha=0.15, lw=0)
+        axes.plot(band["x"], band["y"], color=colour, marker="o", markersize=4, label=band["name"])
+    if drawn["x_logarithmic"]:
+        axes.set_xscale("log")
+    if drawn["y_logarithmic"]:
+        axes.set_yscale("log")
+    marks = sorted({x for band in drawn["bands"] for x in band["x"]})
+    axes.set_xticks(marks, [f"{mark:g}" for mark in marks], minor=False)
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel(drawn["x_name"], color=_QUIET)
+    axes.set_title(drawn["title"], loc="left", fontsize=11, color=_INK)
+    axes.grid(axis="y", color=_QUIET, alpha=0.15)
+    _quieten(axes)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=160, facecolor="white", metadata={"Software": None})
+    return Path(out)
 
 
 def bars_figure(records: Records) -> "Figure":
