@@ -11,15 +11,15 @@ read the factor from test images that neither saw: the mean of five probes of `F
 each, as many as the search was shown, and one of all labels.
 
 A file (x_train, y_train, x_test, y_test; CIFAR-10): the presets are given the same minutes,
-divided among them, and the one that does best on validation images stands against the tuned
-policy; both train equally long from scratch. Read with all labels, and with few beside it. Paired
-over seeds.
+divided among them, and the one that does best on validation images, for few and for all labels,
+stands against the tuned policy; both train equally long from scratch. Paired over seeds.
 
 Finished cells in the work folder are not repeated: give another for other settings. Writes
 records/tune_scenes.json or records/tune.json.
 """
 
 import argparse
+import functools
 import json
 import shutil
 from collections.abc import Callable
@@ -49,7 +49,8 @@ FACTORS = ("colour", "shape", "position", "background")
 PRESETS = ("small", "simclr", "mocov2", "byol", "infomin", "cmc")
 IMAGES = 5000
 MOST_READ = 10_000
-FEW = 5
+FEW = {"scenes": 5, "real": 20}
+"""Labels of each class that a probe is shown, in the search and after."""
 DRAWS = 5
 
 
@@ -81,6 +82,7 @@ def judged(
     splits: Splits,
     views: str | Policy,
     *,
+    few: int,
     steps: int,
     seed: int,
     part: str,
@@ -100,7 +102,7 @@ def judged(
         h[name] = extract(trained.encoder, dataset, rows)
         y[name] = torch.from_numpy(dataset.labels[rows])
     found = {}
-    for name, shown in {"few": FEW, "all": "all"}.items():
+    for name, shown in {"few": few, "all": "all"}.items():
         draws = label_draws(y["train"].numpy(), per_class=shown, draws=DRAWS, seed=0)
         shares = []
         for draw in draws or [np.arange(len(y["train"]))]:
@@ -166,7 +168,7 @@ def scene_cell(factor: str, asked: argparse.Namespace) -> dict[str, Any]:
         seed=0,
         quick=asked.quick,
         out=work / "tune",
-        labels_per_class=FEW,
+        labels_per_class=FEW["scenes"],
     )
     steps = 2 if asked.quick else steps_in(asked.final, dataset)
     splits = splits_of(dataset, seed=0)
@@ -175,11 +177,11 @@ def scene_cell(factor: str, asked: argparse.Namespace) -> dict[str, Any]:
         "default": "small",
         "tuned": get(str(work / "tune" / "policy.json")),
     }
+    read = functools.partial(
+        judged, dataset, splits, few=FEW["scenes"], part="test", work=work / "run"
+    )
     accuracy = {
-        name: [
-            judged(dataset, splits, policy, steps=steps, seed=seed, part="test", work=work / "run")
-            for seed in asked.seeds
-        ]
+        name: [read(policy, steps=steps, seed=seed) for seed in asked.seeds]
         for name, policy in views.items()
     }
     return {
@@ -203,24 +205,27 @@ def opened(file: Path, *, quick: bool) -> Dataset:
 def real_cell(seed: int, asked: argparse.Namespace) -> dict[str, Any]:
     dataset = opened(asked.what, quick=asked.quick)
     work = asked.work / f"real-{seed}"
-    found = tuned(dataset, minutes=asked.minutes, seed=seed, quick=asked.quick, out=work / "tune")
+    found = tuned(
+        dataset,
+        minutes=asked.minutes,
+        seed=seed,
+        quick=asked.quick,
+        out=work / "tune",
+        labels_per_class=FEW["real"],
+    )
     short = 2 if asked.quick else steps_in(asked.minutes / len(PRESETS), dataset)
     steps = 2 if asked.quick else steps_in(asked.final, dataset)
     splits = splits_of(dataset, seed=seed)
     assert splits is not None
-    presets = {
-        name: judged(
-            dataset, splits, name, steps=short, seed=seed, part="validation", work=work / "run"
-        )
-        for name in PRESETS
-    }
-    best = max(presets, key=lambda name: presets[name]["all"])
-    views = {"preset": get(best), "tuned": get(str(work / "tune" / "policy.json"))}
+    read = functools.partial(judged, dataset, splits, few=FEW["real"], seed=seed, work=work / "run")
+    presets = {name: read(name, steps=short, part="validation") for name in PRESETS}
+    policy = get(str(work / "tune" / "policy.json"))
+    tuned_reads = read(policy, steps=steps, part="test")
+    best = {shown: max(presets, key=lambda name: presets[name][shown]) for shown in ("few", "all")}
+    rivals = {name: read(name, steps=steps, part="test") for name in set(best.values())}
     accuracy = {
-        name: judged(
-            dataset, splits, policy, steps=steps, seed=seed, part="test", work=work / "run"
-        )
-        for name, policy in views.items()
+        "tuned": tuned_reads,
+        "preset": {shown: rivals[name][shown] for shown, name in best.items()},
     }
     return {
         "seed": seed,

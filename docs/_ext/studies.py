@@ -38,7 +38,7 @@ def shown(name: str, records: Path) -> str:
     trials, verdict = record["trials"], record["verdict"]
     parts = [
         claim,
-        f"**{verdict['word'].capitalize()}** (`{record['command']}{data}`: {trials['finished']} of "
+        f"**{verdict['word'].capitalize()}** (`{record['command']}`: {trials['finished']} of "
         f"{trials['asked']} trials, {record['trial_seconds'] / 60:.0f} minutes of one core). "
         f"{verdict['why']}",
     ]

@@ -82,7 +82,8 @@ class StudyRun:
     list: bool = False
     """List the studies and their claims."""
     scale: Literal["smoke", "laptop", "full", "paper"] = "smoke"
-    """About 3 minutes on 2 cores, about 60, a night, or the paper's own size."""
+    """Minutes on 2 cores, an hour (minc-batch-size: three), a night or more, or as many images as
+    papers show."""
     out: Path | None = None
     """Folder; default runs/studies/NAME. Finished trials in it are not repeated."""
     data: Path | None = None

@@ -294,7 +294,8 @@ def study(
 
     Args:
         name: A study; `coview.studies.names()` lists them.
-        scale: `smoke` (about 3 minutes on 2 cores), `laptop` (60), `full` (a night) or `paper`.
+        scale: `smoke` (minutes on 2 cores), `laptop` (an hour; minc-batch-size three), `full` (a
+            night or more) or `paper` (as many images as papers show).
         out: Folder; default `runs/studies/NAME`.
         data: Images for the studies that need them.
         workers: Processes; default one a core.

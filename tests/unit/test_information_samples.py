@@ -47,7 +47,7 @@ def ksg_loops(x, y, k, variant):
         nearest = [j for j in np.argsort(np.maximum(dx, dy)) if j != i][:k]
         if variant == 1:
             reach = max(dx[nearest[-1]], dy[nearest[-1]])
-            counts = [sum(d[j] < reach for j in range(n) if j != i) for d in (dx, dy)]
+            counts = [sum(d[j] < reach or d[j] == 0 for j in range(n) if j != i) for d in (dx, dy)]
             total += digamma(counts[0] + 1) + digamma(counts[1] + 1)
         else:
             counts = [sum(d[j] <= max(d[nearest]) for j in range(n) if j != i) for d in (dx, dy)]
@@ -82,6 +82,19 @@ def test_ksg_finds_known_values(variant, task):
     assert found.value == pytest.approx(task.information, abs=4 * found.standard_error)
     assert found.kind == "point"
     assert found.warnings == ()
+
+
+@pytest.mark.parametrize("variant", [1, 2])
+def test_ksg_with_copies_keeps_its_ceiling_and_a_constant_column_changes_nothing(variant):
+    rng = generator("copies")
+    x, y = (np.repeat(rng.normal(size=(60, 1)), 10, 0) for _ in "xy")
+    found = ksg(x, y, variant=variant)
+    wide = ksg(np.hstack([x, np.ones_like(x)]), y, variant=variant)
+    assert wide.value == pytest.approx(found.value, abs=1e-12)
+    assert found.ceiling is not None
+    assert found.value <= found.ceiling + 1e-9
+    whole = rng.integers(0, 5, (300, 2)).astype(float)
+    assert ksg(whole, whole[:, :1], variant=1).value < np.log(5) + 0.2
 
 
 @pytest.mark.parametrize("variant", [1, 2])

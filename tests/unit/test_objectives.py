@@ -1,5 +1,6 @@
 """Values known from elsewhere, identities between objectives, and numerical care."""
 
+import itertools
 import math
 
 import pytest
@@ -259,11 +260,30 @@ class TestMINC:
         for seed in range(4):
             now = embeddings(6, 3, seed=seed)
             loss = objective(now, state, target=z)
-            expected = minc(now, now, moment_of(now), normalization="none", scale=1.0)
-            torch.testing.assert_close(loss.total, expected)
             objective.update(state, [loss.statistics], progress=0.5)
             torch.testing.assert_close(state.get_buffer("second_moment"), moment_of(now))
             z = now
+
+    @pytest.mark.parametrize("a", [0.0, 0.4, 1.0])
+    def test_a_carried_moment_is_the_present_one_in_the_mean(self, a):
+        """Over all batches of two independent images of four, whatever the encoder did between."""
+        settings = {"normalization": "none", "scale": 1.0}
+        then, now = embeddings(4, 3, seed=1), embeddings(4, 3, seed=2)
+        expected = minc(now, now, moment_of(now), batch_weight=0.0, **settings)
+        losses = [
+            minc(x, x, moment_of(then), previous=then[:, batch], batch_weight=a, **settings)
+            for batch in itertools.product(range(4), repeat=2)
+            for x in [now[:, batch]]
+        ]
+        torch.testing.assert_close(torch.stack(losses).mean(), expected)
+
+    def test_a_second_moment_in_the_graph_is_a_constant(self):
+        z = embeddings(5, 3).requires_grad_()
+        gradients = [
+            torch.autograd.grad(minc(z, z, moment), z)[0]
+            for moment in (moment_of(z), moment_of(z).detach())
+        ]
+        torch.testing.assert_close(*gradients)
 
     def test_a_still_encoder_has_nothing_to_carry(self):
         z, state = embeddings(6, 3), MINC(carried=False).init(3).double()

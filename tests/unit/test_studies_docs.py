@@ -52,12 +52,15 @@ def test_a_record_becomes_verdict_table_and_picture(tmp_path):
         name="minc-width", claim="C", source="S", trials=lambda _: [{"x": 1}], run=run,
         report=report,
     )  # fmt: skip
-    folder = run_study(study, out=tmp_path / "run", workers=1)
+    folder = run_study(study, out=tmp_path / "run", data="some/photos.npz", workers=1)
     records = tmp_path / "records"
     records.mkdir()
     (folder / "report.json").rename(records / "minc-width.json")
     text = shown("minc-width", records)
-    assert "**Not supported** (`coview study minc-width --scale smoke --data FILE`: 1 of 1" in text
+    assert (
+        "**Not supported** (`coview study minc-width --scale smoke --data photos.npz`: 1 of 1"
+        in text
+    )
     assert "It is not so." in text
     assert r"| \|z\| | 1.5 |" in text
     picture = text[text.index("<svg") : text.rindex("</svg>") + len("</svg>")]

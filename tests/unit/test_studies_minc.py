@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from coview.objectives import MINC, minc, spectral_contrastive
 from coview.random import generator
@@ -13,6 +14,7 @@ from coview.ranks import Ranks
 from coview.studies import (
     Trial,
     get,
+    judging,
     minc_ablation,
     minc_batch_size,
     minc_forms,
@@ -132,10 +134,7 @@ def in_loops(method, size, *, batch, steps):
         def outer(table, images=images):
             return sum(np.outer(table[x], table[x]) for i in images for x in i) / (2 * batch)
 
-        if method.carried:
-            moment, before = moment + outer(phi) - outer(before), phi.copy()
-
-        def move(phi, moment, partner, images=images, share=share):
+        def move(phi, moment, partner, images=images, share=share, before=before):
             first, final = method.batch_weight, method.last_batch_weight
             a = first if final is None else final + (first - final) * share
             slope = np.zeros_like(phi)
@@ -149,7 +148,12 @@ def in_loops(method, size, *, batch, steps):
                             [[matrix[k, m] if m <= k else 0 for m in range(8)] for k in range(8)]
                         )
                     rows = [partner[w] for other in others for w in other]
-                    matrix = (1 - a) * matrix + a * sum(np.outer(r, r) for r in rows) / len(rows)
+                    others_now = sum(np.outer(r, r) for r in rows) / len(rows)
+                    if method.carried:
+                        rows = [before[w] for other in others for w in other]
+                        then = sum(np.outer(r, r) for r in rows) / len(rows)
+                        matrix = matrix + others_now - then
+                    matrix = (1 - a) * matrix + a * others_now
                     pull = matrix @ phi[x] - partner[y]
                     if method.pairs:
                         rows = [phi[other[1 - view]] for other in others]
@@ -163,11 +167,15 @@ def in_loops(method, size, *, batch, steps):
                     np.outer(partner[x], partner[y]) + np.outer(partner[y], partner[x])
                     for x, y in images
                 ) / (2 * batch)
+            if method.carried:
+                carried = outer(phi) - outer(before)
+                return -size * share * slope, carried + taken * (seen - moment - carried)
             return -size * share * slope, taken * (seen - moment)
 
         a, b = move(phi, moment, target if method.target_decay else phi)
         if method.play == "extragradient":
             a, b = move(phi + a, moment + b, phi + a)
+        before = phi.copy()
         if method.play == "optimistic":
             phi, moment = phi + 2 * a - last[0], moment + 2 * b - last[1]
             last = (a, b)
@@ -313,6 +321,13 @@ def failed(trial):
     return replace(trial, measured={"validation": None, "test": None, "failure": "not finite"})
 
 
+class Colours(nn.Module):
+    """Represents an image by its mean colour."""
+
+    def forward(self, x):
+        return x.float().mean((2, 3))
+
+
 class TestTrained:
     def test_rates_are_chosen_on_validation_images(self):
         done = at("batch", {"a": {8: 0.5}, "b": {8: 0.4}})
@@ -332,8 +347,14 @@ class TestTrained:
         done[0] = failed(done[0])
         assert trained.compare(done, "batch").rates == {("a", 8): 2.0}
         found = trained.compare([failed(trial) for trial in done], "batch")
-        assert found.cells == found.rates == {}
-        assert found.table("T", ("a",), "a").rows == [["a", "not run"]]
+        assert (found.cells, found.rates) == ({("a", 8): {}}, {})
+        assert found.table("T", ("a", "b"), "a").rows[:2] == [["a", "diverged"], ["b", "not run"]]
+
+    def test_a_further_seed_that_fails_does_not_change_the_rate(self):
+        done = at("batch", {"a": {8: 0.5}})
+        more = [failed(t) for t in at("batch", {"a": {8: 0.5}}, rates=(1.0,), seeds=(7,))]
+        found = trained.compare([*done, *more], "batch")
+        assert (found.cells, found.rates) == ({("a", 8): {}}, {("a", 8): 1.0})
 
     def test_seeds_that_one_rate_alone_was_tried_with_choose_nothing_and_count(self):
         done = at("batch", {"a": {8: 0.5}})
@@ -371,12 +392,24 @@ class TestTrained:
         assert config["projector"] == [512, 5]
         assert config["learning_rate"] == pytest.approx(4e-4)
 
-    def test_fewer_images_may_be_read_out(self, tmp_path):
-        settings = {"loss": "minc", "batch": 4, "rate": 1.0, "seed": 0, "images": 12}
-        found = trained.run(
-            {**settings, "data": images(tmp_path)}, tmp_path / "t", parts=("validation",), most=7
+    def test_fewer_images_may_be_read_out_of_all_classes(self, tmp_path):
+        """Of a file in the order of its classes."""
+        pixels = np.zeros((300, 12, 12, 3), np.uint8)
+        pixels[..., 0] = np.repeat([0, 90, 180], 100)[:, None, None]
+        np.savez(tmp_path / "x.npz", images=pixels, labels=np.repeat([0, 1, 2], 100))
+        pool = judging.pool(str(tmp_path / "x.npz"))
+        found = judging.accuracies(Colours(), pool, ("validation",), most=30)
+        assert found["validation"] == 1.0
+
+    def test_a_pool_without_a_class_is_refused(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(judging, "POOL", 20)
+        np.savez(
+            tmp_path / "x.npz",
+            images=np.zeros((90, 12, 12, 3), np.uint8),
+            labels=np.repeat([0, 1, 2], 30),
         )
-        assert found["validation"] * 7 == pytest.approx(round(found["validation"] * 7))
+        with pytest.raises(ValueError, match=r"first 20 images to train on hold 2 of 3 classes"):
+            judging.pool(str(tmp_path / "x.npz"))
 
     @pytest.mark.filterwarnings("ignore:.*:RuntimeWarning")
     def test_a_trial_that_diverges_is_finished(self, tmp_path):

@@ -67,7 +67,7 @@ def tuned(*, points=None, order=None, **changed):
     ]
     points[-1]["rungs"][0]["verdict"] = "views too strong"
     record = {
-        "format": 1,
+        "format": 2,
         "status": "finished",
         "command": "coview views tune ./images",
         "created": "2025-01-01",
@@ -416,7 +416,7 @@ def test_one_channel(tmp_path):
 def test_only_a_finished_tuning_has_a_page(tmp_path):
     with pytest.raises(FileNotFoundError, match="not a finished tuning"):
         write_tune_page(tmp_path)
-    (tmp_path / "tune.json").write_text('{"status": "running", "format": 1}')
+    (tmp_path / "tune.json").write_text('{"status": "running", "format": 2}')
     with pytest.raises(FileNotFoundError, match="not a finished tuning"):
         write_tune_page(tmp_path)
     (tmp_path / "tune.json").write_text('{"status": "finished", "format": 9}')

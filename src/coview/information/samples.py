@@ -36,9 +36,9 @@ def ksg(x: Rows, y: Rows, *, neighbours: int = 5, variant: Literal[1, 2] = 1) ->
               I_2 = \psi(k) - 1/k + \psi(n) - \langle \psi(n_x) + \psi(n_y) \rangle
 
     The distance of two pairs is the larger of their Euclidean distances in x and in y. n_x counts
-    the other points strictly nearer in x than the k-th neighbour of the pair; in the second form
-    those within the k neighbours' extent in x, likewise in y. Time grows as n², but as n log n
-    where x and y have one column each.
+    the other points strictly nearer in x than the k-th neighbour of the pair, and its copies; in
+    the second form those within the k neighbours' extent in x, likewise in y. Time grows as n², but
+    as n log n where x and y have one column each.
 
     Bias: about 0 for independent or smooth dependence in a few dimensions; below the truth in high
     dimensions, for strong dependence (n must grow as e^I) and for heavy tails. The ceiling is
@@ -100,12 +100,16 @@ def _near_among_all(
     """Yield n_x + 1 and n_y + 1 (in the second form n_x and n_y), some rows at a time."""
     sides = [torch.from_numpy(side) for side in (a, b)]
     for rows in torch.split(torch.arange(len(a)), _BLOCK):
-        apart = [torch.cdist(side[rows], side) for side in sides]
+        apart = [
+            torch.cdist(side[rows], side, compute_mode="donot_use_mm_for_euclid_dist")
+            for side in sides  # exactly, for ties
+        ]
         for distances in apart:
             distances[torch.arange(len(rows)), rows] = torch.inf
         nearest = torch.maximum(*apart).topk(k, largest=False)
         if variant == 1:
-            yield [((side < nearest.values[:, -1:]).sum(1) + 1).numpy() for side in apart]
+            reach = torch.nextafter(nearest.values[:, -1:], torch.zeros(()).double())
+            yield [((side <= reach).sum(1) + 1).numpy() for side in apart]
         else:
             extents = [side.gather(1, nearest.indices).amax(1, keepdim=True) for side in apart]
             yield [(d <= extent).sum(1).numpy() for d, extent in zip(apart, extents, strict=True)]

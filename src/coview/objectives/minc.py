@@ -51,15 +51,14 @@ def minc(
 
     .. math:: \frac{1}{2 n \mu} \sum_i \sum_v \big[ z_{vi}^\top M_i z_{vi}
               - 2\, z_{vi} \cdot t_{\bar v i} \big],\qquad
-              M_i = (1 - a) \Big( S + \frac{1}{2 n} \sum_j \sum_w
-              (t_{wj} t_{wj}^\top - p_{wj} p_{wj}^\top) \Big)
-              + \frac{a}{2 (n - 1)} \sum_{j \neq i} \sum_w t_{wj} t_{wj}^\top
+              M_i = (1 - a) S + \frac{1}{2 (n - 1)} \sum_{j \neq i} \sum_w
+              \big( t_{wj} t_{wj}^\top - (1 - a)\, p_{wj} p_{wj}^\top \big)
 
     All rows are first normalised. Only z has a gradient: the partner t of the other view and
     the matrix are constants. S remembers earlier batches as the encoder saw them then. The
     embeddings p of this batch by the encoder of the step before carry S over to the present
-    encoder; without them S is stale, and a fast encoder runs away from it. The batch's own moment,
-    without the image itself, holds it too.
+    encoder; without them S is stale, t tᵀ has the weight a, and a fast encoder runs away from S.
+    The image itself is left out of all that the batch says of the others.
 
     This is our derivation from the published principle (the χ² bound, with the second moment in
     place of pairs). The paper's printed loss could not be read; the form may change.
@@ -139,14 +138,13 @@ def minc_terms(
     )
     outer_products = sum_outer_products((fixed.mT @ fixed).sum(1), ranks)
 
-    memory = second_moment.to(z)
-    if previous is not None:
-        memory = memory + (outer_products[0] - outer_products[1]) / (2 * images)
-    others = 2 * (images - 1)
-    matrix = (1 - batch_weight) * memory + batch_weight / others * outer_products[0]
-    own = torch.einsum("vid, wid -> vwi", z, fixed[0])
-    repulsion = ((z @ matrix) * z).sum() - batch_weight / others * own.square().sum()
-    alignment = -2 * (own[0, 1] + own[1, 0]).sum()
+    shares = z.new_tensor([batch_weight] if previous is None else [1.0, batch_weight - 1.0])
+    shares = shares / (2 * (images - 1))
+    matrix = (1 - batch_weight) * second_moment.detach().to(z)
+    matrix = matrix + torch.einsum("k, kde -> de", shares, outer_products)
+    own = torch.einsum("vid, kwid -> kvwi", z, fixed)
+    repulsion = ((z @ matrix) * z).sum() - shares @ own.square().sum((1, 2, 3))
+    alignment = -2 * (own[0, 0, 1] + own[0, 1, 0]).sum()
     sums = ranks.sum(torch.stack([alignment, repulsion]), replicated=True) / (2 * images * scale)
     return MINCTerms(sums[0], sums[1], outer_products, z.new_tensor(2 * images))
 
@@ -181,7 +179,10 @@ class MINC:
     The term `chi_squared` is J = −μ loss − 1, for J = 2 E[z·z′] − ‖E[z zᵀ]‖² − 1 ≤ I_χ²: an
     estimate of a lower bound of the views' χ² information Σ λ² − 1, the mean of (ratio − 1)² of the
     joint density over the product. It is not in nats and has no ceiling at log n. It is exact in
-    the mean where the matrix is the present second moment; a stale one may put it above the bound.
+    the mean where S is that of the network of the step before and is carried, or where it is the
+    present one; a stale S may put it above the bound. What a batch says of the movement is noisy:
+    S may have some negative eigenvalues, so that with `normalization` "none" nothing bounds the
+    loss from below.
     """
 
     batch_weight: float = 0.5
@@ -198,8 +199,13 @@ class MINC:
 
     @property
     def needs(self) -> Needs:
-        """Ask for the embeddings by the network of the step before if S is carried."""
-        return Needs(target="previous" if self.carried else None)
+        """Ask for the embeddings by the network of the step before if S is carried and counts."""
+        return Needs(target="previous" if self.carries else None)
+
+    @property
+    def carries(self) -> bool:
+        """Whether S is carried: it need not be where the batch alone counts."""
+        return self.carried and self.batch_weight < 1
 
     def init(self, dim: int) -> MINCState:
         """Return the uniform second moment for embeddings of width `dim`."""
@@ -216,9 +222,9 @@ class MINC:
         ranks: Ranks | None = None,
     ) -> Loss:
         """Return the loss of `z` against itself; `target` is of the network of the step before."""
-        if self.carried and target is None:
+        if self.carries and target is None:
             raise ValueError("target is missing: the embeddings by the network of the step before")
-        if self.carried and target is not None and target.shape != z.shape:
+        if self.carries and target is not None and target.shape != z.shape:
             raise ValueError(
                 f"target must have z's shape {tuple(z.shape)}; got {tuple(target.shape)}"
             )
@@ -226,7 +232,7 @@ class MINC:
             z,
             z,
             buffer_of(state, "second_moment", z.shape[-1], z.shape[-1]),
-            previous=target if self.carried else None,
+            previous=target if self.carries else None,
             batch_weight=self.batch_weight,
             normalization=self.normalization,
             scale=self.scale,
@@ -251,7 +257,7 @@ class MINC:
         moments = torch.stack([batch["outer_products"] for batch in statistics]).sum(0) / rows
         second_moment = state.get_buffer("second_moment")
         moments = moments.to(second_moment)
-        if self.carried:
+        if self.carries:
             second_moment += moments[0] - moments[1]
         taken = -math.expm1(-rows.item() / (2 * self.memory)) if self.memory else 1.0
         filled = state.get_buffer("filled")

@@ -14,7 +14,7 @@ from coview.pages.records import Json
 from coview.pages.tune_chart import chart
 from coview.pages.tune_words import Found, advice, headline, lead, plus_minus, strength
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,9 +173,10 @@ def _best_split(rows: list[Json]) -> str:
 
 def _made(record: Json) -> list[tuple[str, str]]:
     data, lengths = record["data"], record["lengths"]
+    shown = f"at most {record['asked']['labels_per_class']} a class shown to a probe"
     labels = (
-        f"{data['labelled']:,} images, {len(data['classes'])} classes; at most "
-        f"{record['asked']['labels_per_class']} a class shown to a probe"
+        f"{data['labelled']:,} images, {len(data['classes'])} classes; "
+        f"{shown if record['judge'] == 'accuracy' else 'too few to judge by'}"
         if data["labelled"]
         else "none"
     )

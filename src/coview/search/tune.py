@@ -21,7 +21,7 @@ from scipy.stats import kendalltau
 from coview import data
 from coview.data import Dataset
 from coview.encoders import Encoder
-from coview.probes.intervals import interval, resample
+from coview.probes.intervals import interval, resampled_accuracy
 from coview.random import generator
 from coview.search import tune_points
 from coview.search.audit import LEAST_IMAGES
@@ -40,7 +40,7 @@ from coview.training.run_folder import RunFolder, environment
 from coview.views import Policy
 from coview.views.generators import PixelFlow
 
-FORMAT = 1
+FORMAT = 2
 
 RUNGS = 3
 """Trainings of a point that survives all of them."""
@@ -66,8 +66,8 @@ def tune_views(source: Any, **settings: Any) -> Path:  # noqa: ANN401
     the views of each point share is measured on images it has not seen. Every point goes on from
     there with its own views, the best third goes on, and the best third of these again; each of
     the three rungs takes as much time in all. The default is never left behind, as the reference.
-    Points are judged by a linear probe on validation images; without labels by the effective rank
-    of their representations.
+    Points are judged by linear probes, shown few labels, on validation images; without labels by
+    the effective rank of their representations.
 
     The same call goes on after an interruption.
 
@@ -453,7 +453,7 @@ class _Tuning:
         return reached, self._value(row, reached - 1) if reached else -math.inf
 
     def _gain(self, best: dict[str, Any]) -> dict[str, Any] | None:
-        """Return by how much the best beats the default, paired over the validation images."""
+        """Return by how much the best beats the default, paired over probes and images."""
         default = next(row for row in self._rows() if row["name"] == self.record["default"])
         if best is default or self.trials.readings is None:
             return None
@@ -464,13 +464,11 @@ class _Tuning:
             np.load(self._file(self._rows().index(row), rungs - 1).with_suffix(".npy"))
             for row in (best, default)
         )
-        lead = ours - theirs
-        validation = self.trials.readings.judged
-        groups = None if self.dataset.groups is None else self.dataset.groups[validation]
-        drawn = resample(len(lead), groups=groups, resamples=2000, seed=self.asked.seed).test
-        low, high = interval((drawn @ lead) / drawn.sum(1))
+        resamples = self.trials.resamples()
+        replicates = (resampled_accuracy(right, resamples) for right in (ours, theirs))
+        low, high = interval(np.subtract(*replicates))
         return {
-            "value": round(float(lead.mean()), 4),
+            "value": round(float(ours.mean() - theirs.mean()), 4),
             "interval": [round(low, 4), round(high, 4)],
             "rung": rungs,
         }

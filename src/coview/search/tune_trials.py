@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Int64
+from jaxtyping import Bool, Int, Int64
 from lightning_fabric import Fabric
 
 from coview.data import Dataset, Splits
@@ -23,6 +23,7 @@ from coview.encoders import Encoder
 from coview.objectives import Objective
 from coview.probes import linear_probe
 from coview.probes.draws import label_draws
+from coview.probes.intervals import Resamples, resample, resampled_accuracy
 from coview.random import generator
 from coview.search import audit_critic as critic
 from coview.search.audit_critic import Measured, Parts
@@ -58,7 +59,7 @@ class Readings(NamedTuple):
 class Judged(NamedTuple):
     """What a branch is worth.
 
-    `right` is for each labelled validation image the share of the probes that have its label; None
+    `right` tells for each probe and labelled validation image whether the label was found; None
     without labels.
     """
 
@@ -66,7 +67,7 @@ class Judged(NamedTuple):
     standard_error: float | None
     rank: float
     verdict: str
-    right: Float[np.ndarray, " image"] | None
+    right: Bool[np.ndarray, "probe image"] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,7 +261,7 @@ class Trials:
             extract(encoder, self.dataset, shown),
             seen[np.searchsorted(rows, validation)],
         )
-        right = np.zeros(len(validation))
+        right = []
         for draw in self.readings.draws:
             probe = linear_probe(
                 read[np.searchsorted(shown, draw)],
@@ -268,9 +269,21 @@ class Trials:
                 classes=len(self.dataset.classes),
                 validation=(known, torch.from_numpy(labels[validation])),
             )
-            right += (probe.predict(known) == labels[validation]) / len(self.readings.draws)
-        error = float(right.std() / np.sqrt(len(right)))
-        return Judged(float(right.mean()), error, rank, verdict, right)
+            right.append(probe.predict(known) == labels[validation])
+        found = np.stack(right)
+        error = float(resampled_accuracy(found, self.resamples()).std())
+        return Judged(float(found.mean()), error, rank, verdict, found)
+
+    def resamples(self) -> Resamples:
+        """Return replicates of the judging images, whole groups at a time; the same at any call."""
+        assert self.readings is not None
+        groups = self.dataset.groups
+        return resample(
+            len(self.readings.judged),
+            groups=None if groups is None else groups[self.readings.judged],
+            resamples=2000,
+            seed=self.settings.seed,
+        )
 
     def _job(self, maker: Policy | Mixture, steps: int) -> Job:
         settings = replace(self.settings, views=maker)

@@ -12,6 +12,7 @@ from torch import nn
 from coview.data import Dataset, Splits, split
 from coview.data import open as open_images
 from coview.probes import linear_probe
+from coview.random import generator
 from coview.training.features import extract
 
 POOL = 20_000
@@ -41,10 +42,14 @@ def pool(source: Path | str) -> Pool:
     dataset = open_images(source)
     if dataset.labels is None:
         raise ValueError(f"data: {source} has no labels to judge by")
-    splits = split(dataset, (0.6, 0.2, 0.2), seed=0)
-    return Pool(
-        dataset=dataset, labels=dataset.labels, splits=Splits(*(part[:POOL] for part in splits))
-    )
+    splits = Splits(*(part[:POOL] for part in split(dataset, (0.6, 0.2, 0.2), seed=0)))
+    shown = len(np.unique(dataset.labels[splits.train]))
+    if shown < (classes := len(np.unique(dataset.labels))):
+        raise ValueError(
+            f"data: the first {POOL:,} images to train on hold {shown} of {classes} classes: put "
+            f"{source} in random order"
+        )
+    return Pool(dataset=dataset, labels=dataset.labels, splits=splits)
 
 
 def accuracies(
@@ -60,11 +65,13 @@ def accuracies(
         encoder: Whose representations are read.
         images: Labelled images; those of the training part fit the probe.
         parts: To read.
-        most: Images of a part to use, at most.
+        most: Images of a part to use, at most, drawn at random.
     """
     features, labels = {}, {}
     for part in dict.fromkeys(("train", "validation", *parts)):
-        index = getattr(images.splits, part)[:most]
+        index = getattr(images.splits, part)
+        if most < len(index):
+            index = generator("studies", part).permutation(index)[:most]
         features[part] = extract(encoder, images.dataset, index)
         labels[part] = torch.from_numpy(images.labels[index])
     probe = linear_probe(

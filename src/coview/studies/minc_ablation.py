@@ -207,10 +207,10 @@ def _verdict(means: Mapping[str, list[float]], done: Sequence[Trial]) -> Verdict
     clearly = [name for name, (_, _, high) in intervals.items() if high < 0]
     why = (
         f"The largest lead over the default is that of {first!r}: {100 * mean:+.1f} "
-        f"[{100 * low:+.1f}, {100 * high:+.1f}] points, of {len(intervals)} compared. Clearly "
-        f"behind: {', '.join(clearly) or 'none'}."
+        f"[{100 * low:+.1f}, {100 * high:+.1f}] points, flattered by being the best of "
+        f"{len(intervals)}. Clearly behind: {', '.join(clearly) or 'none'}."
     )
-    if any(low > 0 for _, low, _ in intervals.values()):
+    if any(low > trained.MARGIN for _, low, _ in intervals.values()):
         return Verdict(word="not supported", why=why)
     if all(high < trained.MARGIN for _, _, high in intervals.values()):
         return Verdict(word="supported", why=why)

@@ -1,7 +1,7 @@
 """MINC beside the spectral contrastive loss over batch sizes, each at its best learning rate.
 
 The learning rate is chosen for each loss and batch size on validation images, from as many trials
-each, and tried with other seeds then; test images are read at that rate alone.
+each, and tried with as many other seeds then; test accuracies count at that rate alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -73,43 +73,54 @@ def report(done: Sequence[Trial]) -> Report:
 
 
 def _verdict(found: Comparison) -> Verdict:
-    """Supported if MINC is never clearly behind, somewhere ahead, and falls half as far."""
+    """Supported if MINC is never clearly behind, somewhere ahead, and falls at most half as far.
+
+    Where a baseline does not fall, MINC must not.
+    """
     leads = {other: found.leads("minc", other) for other in BASELINES}
     whole = all(len(by.get(batch, ())) >= 3 for by in leads.values() for batch in found.values)
     if len(found.values) < 2 or not whole:
         why = "Three seeds of all losses at two or more batch sizes are needed."
         return Verdict(word="undecided at this budget", why=why)
-    smallest, largest = min(found.values), max(found.values)
-    means = {where: float(np.mean(list(cell.values()))) for where, cell in found.cells.items()}
-    falls = {loss: means[loss, largest] - means[loss, smallest] for loss in LOSSES}
+    ends = max(found.values), min(found.values)
+    at_large, at_small = ({loss: _values(found, loss, b) for loss in LOSSES} for b in ends)
+    falls = {loss: at_large[loss] - at_small[loss] for loss in LOSSES}
     held, refuted, told = True, False, []
     for other, by in leads.items():
         intervals = {batch: mean_interval(lead) for batch, lead in by.items()}
         lows = [low for _, low, _ in intervals.values()]
         highs = [high for _, _, high in intervals.values()]
-        steady = falls["minc"] <= 0.5 * max(falls[other], 0.0)
-        held &= min(lows) > -MARGIN and max(lows) > 0 and steady
-        refuted |= min(highs) < -MARGIN or max(highs) < 0 or not steady
+        allowed = 0.5 * falls[other] if falls[other].mean() > 0 else 0.0
+        _, low, high = mean_interval((falls["minc"] - allowed).tolist())
+        held &= min(lows) > -MARGIN and max(lows) > 0 and high <= 0
+        refuted |= min(highs) < -MARGIN or max(highs) < 0 or low > 0
         points = ", ".join(
             f"{100 * mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] at {batch}"
             for batch, (mean, low, high) in intervals.items()
         )
         told.append(f"over {other}: {points}")
-    fallen = ", ".join(f"{loss} {100 * fall:+.1f}" for loss, fall in falls.items())
+    fallen = ", ".join(f"{loss} {100 * fall.mean():+.1f}" for loss, fall in falls.items())
     why = (
         f"MINC's lead in points, paired by seed, {'; '.join(told)}. Points lost from batch "
-        f"{largest} to {smallest}: {fallen}."
+        f"{ends[0]} to {ends[1]}: {fallen}."
     )
     if held:
         return Verdict(word="supported", why=why)
     return Verdict(word="not supported" if refuted else "undecided at this budget", why=why)
 
 
+def _values(found: Comparison, loss: str, batch: int) -> np.ndarray:
+    """Return the accuracies in the order of the seeds."""
+    cell = found.cells[loss, batch]
+    return np.array([cell[seed] for seed in sorted(cell)])
+
+
 MINC_BATCH_SIZE = Study(
     name="minc-batch-size",
     claim="MINC learns better representations than the spectral contrastive loss at every batch "
     "size, most of all at small ones.",
-    source="Guo et al. 2025 (abstract; its figures could not be read). The set-up is ours.",
+    source="Guo et al. 2025 (abstract: consistently better; its figures could not be read). That "
+    "small batches gain most, and the set-up, are ours.",
     trials=trials,
     run=run,
     report=report,

@@ -143,8 +143,8 @@ MINC_TABULAR = Study(
     claim="Comparing each point with a running second moment instead of with the other points of "
     "the batch makes the loss hardly depend on the batch: pairs fail at small batches, MINC does "
     "not, and at large batches they are alike.",
-    source="Guo et al. 2025 (abstract: lower variance, better at every batch size; its tables "
-    "could not be read). The set-up is ours.",
+    source="Guo et al. 2025 (abstract: lower variance, consistently better; its tables could not "
+    "be read). That the batch should not matter, and the set-up, are ours.",
     trials=trials,
     run=run,
     report=report,

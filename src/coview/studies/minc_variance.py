@@ -244,7 +244,8 @@ MINC_VARIANCE = Study(
     name="minc-variance",
     claim="Comparing with a running second moment lowers the variance of the gradient, most at "
     "small batches.",
-    source="Guo et al. 2025 (abstract; its figures could not be read). The set-up is ours.",
+    source="Guo et al. 2025 (abstract: lower variance; its figures could not be read). That small "
+    "batches gain most, and the set-up, are ours.",
     trials=trials,
     run=run,
     report=report,

@@ -39,7 +39,8 @@ def run_study(
 
     Args:
         study: A study or the name of one of ours.
-        scale: `smoke` (about 3 minutes on 2 cores), `laptop` (60), `full` (a night) or `paper`.
+        scale: `smoke` (minutes on 2 cores), `laptop` (an hour; minc-batch-size three), `full` (a
+            night or more) or `paper` (as many images as papers show).
         out: Folder; default `runs/studies/NAME`.
         data: Images for the studies that need them, as for `coview.data.open`.
         workers: Processes; default one a core.
@@ -62,11 +63,11 @@ def run_study(
     started = time.monotonic()
     asked = [_with_data(settings, data) for settings in study.trials(wanted)]
     errors = _finish(study, asked, folder, workers)
-    if not errors:
+    if not errors:  # what is chosen from some of the trials may not be the choice of all
         more = study.confirm(wanted, finished(study, asked, folder))
         asked += [_with_data(settings, data) for settings in more]
         errors = _finish(study, asked, folder, workers) if more else []
-    _write_report(study, scale, asked, folder, time.monotonic() - started)
+    _write_report(study, scale, asked, folder, time.monotonic() - started, data)
     if errors:
         raise RuntimeError(
             f"{len(errors)} of {len(asked)} trials failed and will be tried again next time; "
@@ -154,7 +155,12 @@ def _run(study: Study, settings: Settings, out: Path) -> str | None:
 
 
 def _write_report(
-    study: Study, scale: str, asked: Sequence[Settings], folder: Path, seconds: float
+    study: Study,
+    scale: str,
+    asked: Sequence[Settings],
+    folder: Path,
+    seconds: float,
+    data: Path | str | None,
 ) -> None:
     trials = finished(study, asked, folder)
     record: dict[str, Any] = {
@@ -163,7 +169,8 @@ def _write_report(
         "scale": scale,
         "claim": study.claim,
         "source": study.source,
-        "command": f"coview study {study.name} --scale {scale}",
+        "command": f"coview study {study.name} --scale {scale}"
+        + (f" --data {Path(data).name}" if data is not None else ""),
         "trials": {"asked": len(asked), "finished": len(trials)},
         "seconds": round(seconds, 1),
         "trial_seconds": round(sum(trial.seconds for trial in trials), 1),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 Scale = Literal["smoke", "laptop", "full", "paper"]
-"""About 3 minutes on 2 cores; about 60; a night; the paper's own size, on accelerators."""
+"""Minutes on 2 cores; an hour, minc-batch-size three; a night or more; as many images as papers."""
 
 Settings = Mapping[str, Any]
 """What distinguishes a trial; plain JSON."""

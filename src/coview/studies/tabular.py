@@ -171,10 +171,8 @@ def train(method: Method, *, batch: int, steps: int, seeds: int) -> Finals:
         pairs = torch.from_numpy(np.stack(drawn)).repeat(len(STEP_SIZES), 1)
         views = torch.stack([pairs // STATES, pairs % STATES], 1)
         share = (1 + math.cos(math.pi * step / steps)) / 2
-        if method.carried:
-            seen, then = (_moment(_rows(x, views), "plain") for x in (now.phi, before))
-            now, before = Players(now.phi, now.moment + seen - then), now.phi
-        step_of = _Step(method, views, sizes * share, share)
+        step_of = _Step(method, views, sizes * share, share, before)
+        before = now.phi
         moved = step_of(now, target if method.target_decay else now.phi)
         if method.play == "extragradient":
             there = now.moved(moved)
@@ -196,15 +194,19 @@ class _Step:
     views: Tensor
     sizes: Tensor
     share: float
+    before: Tensor
 
     def __call__(self, now: Players, target: Tensor) -> Players:
         method, batch = self.method, self.views.shape[-1]
         z, t = _rows(now.phi, self.views), _rows(target, self.views)
-        slope = gradient(z, t, now.moment, method, batch_weight=method.weight(self.share))
+        previous = _rows(self.before, self.views) if method.carried else None
+        a = method.weight(self.share)
+        slope = gradient(z, t, now.moment, method, batch_weight=a, previous=previous)
         where = self.views.flatten(1)[..., None].expand(-1, -1, WIDTH)
         phi = torch.zeros_like(now.phi).scatter_add(1, where, -self.sizes * slope.flatten(1, 2))
-        taken = 1 - method.kept(batch, self.share)
-        return Players(phi, taken * (_moment(t, method.form) - now.moment))
+        seen, taken = _moment(t, method.form), 1 - method.kept(batch, self.share)
+        carried = 0.0 if previous is None else seen - _moment(previous, "plain")
+        return Players(phi, carried + taken * (seen - now.moment - carried))
 
 
 def _rows(table: Tensor, views: Tensor) -> Tensor:
@@ -227,6 +229,7 @@ def gradient(
     method: Method,
     *,
     batch_weight: float,
+    previous: Float[Tensor, "run 2 batch width"] | None = None,
 ) -> Float[Tensor, "run 2 batch width"]:
     """Return the gradient of `spectral_contrastive` or `minc` of many runs at once.
 
@@ -243,8 +246,12 @@ def gradient(
     if method.form == "ordered":
         moment = moment.triu()
     pull = (1 - batch_weight) * (z @ moment[:, None])
-    if batch_weight:
-        for t in target.unbind(1):
-            products = zero_diagonal(z @ t[:, None].mT)
-            pull = pull + batch_weight / (2 * (images - 1)) * products @ t[:, None]
+    parts = [(batch_weight, target)]
+    if previous is not None:
+        parts = [(1.0, target), (batch_weight - 1, previous)]
+    for weight, rows in parts:
+        if weight:
+            for t in rows.unbind(1):
+                products = zero_diagonal(z @ t[:, None].mT)
+                pull = pull + weight / (2 * (images - 1)) * products @ t[:, None]
     return (pull - target.flip(1)) / images

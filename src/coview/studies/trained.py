@@ -4,7 +4,7 @@ Every trial of a study sees the same number of images with the same network, who
 the batch. The learning rate is chosen on validation images.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,8 +96,8 @@ class Comparison:
     Attributes:
         axis: The setting that is varied.
         values: Its values.
-        cells: By loss and value, the accuracy of each seed; nothing where no rate came to its end
-            with all seeds.
+        cells: By loss and value, the accuracy of each seed; empty where a seed did not come to its
+            end at the chosen rate, or at any.
         rates: The chosen rates.
     """
 
@@ -143,7 +143,7 @@ class Comparison:
     def _cell(self, loss: str, value: int) -> str:
         cell = self.cells.get((loss, value))
         if not cell:
-            return "not run"
+            return "not run" if cell is None else "diverged"
         return f"{told(list(cell.values()))} (×{self.rates[loss, value]:g})"
 
     def _band(self, loss: str) -> Band:
@@ -155,7 +155,8 @@ def compare(done: Sequence[Trial], axis: str, *, part: str = "test") -> Comparis
 
     The seeds that every rate was tried with choose; all that the chosen one was tried with count.
     """
-    cells, rates = {}, {}
+    cells: dict[Place, dict[int, float]] = {}
+    rates: dict[Place, float] = {}
     for place in {(trial.settings["loss"], trial.settings[axis]) for trial in done}:
         here = [t for t in done if (t.settings["loss"], t.settings[axis]) == place]
         tried = sorted({t.settings["rate"] for t in here})
@@ -163,10 +164,11 @@ def compare(done: Sequence[Trial], axis: str, *, part: str = "test") -> Comparis
             *({t.settings["seed"] for t in here if t.settings["rate"] == rate} for rate in tried)
         )
         means = {
-            rate: float(np.mean([found[seed] for seed in seeds]))
+            rate: float(np.mean(list(found.values())))
             for rate in tried
-            if seeds and (found := accuracies(here, rate, "validation"))
+            if (found := accuracies(here, rate, "validation", seeds))
         }
+        cells[place] = {}
         if means:
             rates[place] = max(means, key=lambda rate: means[rate])
             cells[place] = accuracies(here, rates[place], part)
@@ -174,9 +176,15 @@ def compare(done: Sequence[Trial], axis: str, *, part: str = "test") -> Comparis
     return Comparison(axis=axis, values=values, cells=cells, rates=rates)
 
 
-def accuracies(done: Iterable[Trial], rate: float, part: str) -> dict[int, float]:
-    """Return the accuracy of each seed at a rate; none if a seed did not come to its end."""
-    found = {t.settings["seed"]: t.measured[part] for t in done if t.settings["rate"] == rate}
+def accuracies(
+    done: Iterable[Trial], rate: float, part: str, seeds: Collection[int] | None = None
+) -> dict[int, float]:
+    """Return the accuracy of each seed at a rate; none if one of these did not come to its end."""
+    found = {
+        t.settings["seed"]: t.measured[part]
+        for t in done
+        if t.settings["rate"] == rate and (seeds is None or t.settings["seed"] in seeds)
+    }
     whole = all(value is not None for value in found.values())
     return {seed: found[seed] for seed in sorted(found)} if whole else {}
 
