@@ -260,22 +260,32 @@ class TestMINC:
         for seed in range(4):
             now = embeddings(6, 3, seed=seed)
             loss = objective(now, state, target=z)
+            expected = minc(now, now, moment_of(now), normalization="none", scale=1.0)
+            torch.testing.assert_close(loss.total, expected)
             objective.update(state, [loss.statistics], progress=0.5)
             torch.testing.assert_close(state.get_buffer("second_moment"), moment_of(now))
             z = now
 
     @pytest.mark.parametrize("a", [0.0, 0.4, 1.0])
-    def test_a_carried_moment_is_the_present_one_in_the_mean(self, a):
-        """Over all batches of two independent images of four, whatever the encoder did between."""
-        settings = {"normalization": "none", "scale": 1.0}
+    def test_chi_squared_is_that_of_the_present_moment_in_the_mean(self, a):
+        """Over all batches of three independent images of four, whatever the encoder did between.
+
+        Not so the loss: it has each image's own movement in it.
+        """
         then, now = embeddings(4, 3, seed=1), embeddings(4, 3, seed=2)
-        expected = minc(now, now, moment_of(now), batch_weight=0.0, **settings)
-        losses = [
-            minc(x, x, moment_of(then), previous=then[:, batch], batch_weight=a, **settings)
-            for batch in itertools.product(range(4), repeat=2)
-            for x in [now[:, batch]]
+        plain = {"normalization": "none", "scale": 1.0}
+        expected = -1 - minc(now, now, moment_of(now), batch_weight=0.0, **plain)
+        objective = MINC(batch_weight=a, **plain)
+        state = objective.init(3).double()
+        state.get_buffer("second_moment").copy_(moment_of(then))
+        found = [
+            objective(now[:, batch], state, target=then[:, batch])
+            for batch in itertools.product(range(4), repeat=3)
         ]
-        torch.testing.assert_close(torch.stack(losses).mean(), expected)
+        mean = torch.stack([loss.terms["chi_squared"] for loss in found]).mean()
+        torch.testing.assert_close(mean, expected)
+        loss = torch.stack([loss.total for loss in found]).mean()
+        assert torch.allclose(-1 - loss, expected) == (a == 1)
 
     def test_a_second_moment_in_the_graph_is_a_constant(self):
         z = embeddings(5, 3).requires_grad_()

@@ -152,7 +152,10 @@ def in_loops(method, size, *, batch, steps):
                     if method.carried:
                         rows = [before[w] for other in others for w in other]
                         then = sum(np.outer(r, r) for r in rows) / len(rows)
-                        matrix = matrix + others_now - then
+                        alone = others_now - then
+                        matrix = matrix + (
+                            alone if method.others_alone else outer(phi) - outer(before)
+                        )
                     matrix = (1 - a) * matrix + a * others_now
                     pull = matrix @ phi[x] - partner[y]
                     if method.pairs:
@@ -556,6 +559,20 @@ class TestAblation:
             torch.testing.assert_close(*moments)
         losses = [o(z, s, target=before).total for o, s in zip((ours, plain), states, strict=True)]
         torch.testing.assert_close(*losses)
+
+    def test_the_movement_may_be_that_of_the_others_alone(self):
+        plain = {"normalization": "none", "scale": 1.0, "batch_weight": 0.3}
+        objective = Varied(carried=True, others_alone=True, **plain)
+        state, z, before = self.state(objective), embeddings(5, 3), embeddings(5, 3, seed=1)
+        total = 0.0
+        for i in range(5):
+            others = [j for j in range(5) if j != i]
+            now, then = (
+                torch.einsum("vid, vie -> de", x[:, others], x[:, others]) / 8 for x in (z, before)
+            )
+            matrix = 0.7 * (state.get_buffer("second_moment") + now - then) + 0.3 * now
+            total = total + sum(z[v, i] @ matrix @ z[v, i] - 2 * z[0, i] @ z[1, i] for v in (0, 1))
+        torch.testing.assert_close(objective(z, state, target=before).total, total / 10)
 
     def test_the_weight_falls_with_the_learning_rate(self):
         objective = Varied(batch_weight=0.9, last_batch_weight=0.1)

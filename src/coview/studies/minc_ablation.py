@@ -40,6 +40,7 @@ class Varied(MINC):
             learning rate; None to stay.
         slowing: What the memory takes in at a step falls in that proportion too.
         averaged: Partner and memory are of a network that follows by averages.
+        others_alone: No image's own movement is in the memory that is carried to it.
         profiled: The scale is that at which the bound is largest for the present directions:
             E[u·u′] / ‖E[u uᵀ]‖², at least 1.
     """
@@ -48,6 +49,7 @@ class Varied(MINC):
     last_batch_weight: float | None = None
     slowing: bool = False
     averaged: bool = False
+    others_alone: bool = False
     profiled: bool = False
 
     @property
@@ -84,9 +86,10 @@ class Varied(MINC):
             scale=scale,
             ranks=ranks,
         )
+        repulsion = terms.repulsion_of_others if self.others_alone else terms.repulsion
         return Loss.of(
-            terms.alignment + terms.repulsion,
-            {"alignment": terms.alignment, "repulsion": terms.repulsion},
+            terms.alignment + repulsion,
+            {"alignment": terms.alignment, "repulsion": repulsion},
             {
                 "outer_products": terms.outer_products * (self.scale / scale),
                 "rows": terms.rows,
@@ -125,6 +128,7 @@ VARIANTS: Mapping[str, MINC] = {
     "a = .3": MINC(batch_weight=0.3),
     "a = 1, the spectral loss of both views": MINC(batch_weight=1.0, carried=False),
     "stale": MINC(carried=False),
+    "without the image's own movement": Varied(carried=True, others_alone=True),
     "a = 0, stale": MINC(batch_weight=0.0, carried=False),
     "memory of 128 images": MINC(memory=128.0),
     "memory of 2,048 images": MINC(memory=2048.0),

@@ -28,6 +28,7 @@ METHODS = {
     "average .99": Method(decay=0.99),
     "average .9, slowing with the step size": Method(decay=0.9, slowing=True),
     "average .99, carried": Method(decay=0.99, carried=True),
+    "average .99, carried by the others alone": Method(decay=0.99, carried=True, others_alone=True),
     "mixture .3, average .99": Method(decay=0.99, batch_weight=0.3),
     "mixture .3, average .99, carried": Method(decay=0.99, batch_weight=0.3, carried=True),
     "mixture .3, carried, longer memory": Method(memory=800.0, batch_weight=0.3, carried=True),

@@ -53,6 +53,7 @@ class Method:
         batch_weight: Share of the batch's own moment without the image itself.
         last_batch_weight: Where that share goes, in proportion to the step size; None to stay.
         carried: Carry the average over to the present table.
+        others_alone: No image's own movement is in what is carried to it.
         target_decay: Of the averaged table that gives partners and moment; 0 for the table itself.
         form: See `Form`; all but "plain" take the average alone.
         play: See `Play`.
@@ -66,6 +67,7 @@ class Method:
     batch_weight: float = 0.0
     last_batch_weight: float | None = None
     carried: bool = False
+    others_alone: bool = False
     target_decay: float = 0.0
     form: Form = "plain"
     play: Play = "descent"
@@ -246,8 +248,11 @@ def gradient(
     if method.form == "ordered":
         moment = moment.triu()
     pull = (1 - batch_weight) * (z @ moment[:, None])
+    if previous is not None and not method.others_alone:
+        moved = _moment(target, "plain") - _moment(previous, "plain")
+        pull = pull + (1 - batch_weight) * (z @ moved[:, None])
     parts = [(batch_weight, target)]
-    if previous is not None:
+    if previous is not None and method.others_alone:
         parts = [(1.0, target), (batch_weight - 1, previous)]
     for weight, rows in parts:
         if weight:

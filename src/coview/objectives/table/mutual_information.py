@@ -37,21 +37,21 @@ MINC_ROW = ObjectiveSpec(
         "Each embedding is pulled to its partner and compared with a second moment that "
         "remembers earlier batches, in place of all other embeddings. What the encoder of the "
         "step before makes of this batch carries the memory over to the present encoder, and a "
-        "share of the batch's own moment holds it; each image is left out of what the batch says "
-        "of the others. The form is our derivation from the published "
+        "share of the batch's own moment holds it. The form is our derivation from the published "
         "principle; the printed loss could not be read."
     ),
     formula=(
         r"\frac{1}{2 n \mu} \sum_i \sum_v \big[ z_{vi}^\top M_i z_{vi} "
         r"- 2\, z_{vi} \cdot t_{\bar v i} \big],\quad "
-        r"M_i = (1 - a) S + \frac{1}{2 (n - 1)} \sum_{j \neq i} \sum_w "
-        r"\big( t_{wj} t_{wj}^\top - (1 - a)\, p_{wj} p_{wj}^\top \big)"
+        r"M_i = (1 - a) \Big( S + \frac{1}{2 n} \sum_{j, w} (t_{wj} t_{wj}^\top "
+        r"- p_{wj} p_{wj}^\top) \Big) "
+        r"+ \frac{a}{2 (n - 1)} \sum_{j \neq i} \sum_w t_{wj} t_{wj}^\top"
     ),
     cost=Cost(
         time="V n d²",
         memory="V n d + d²",
         exchanged=lambda objective, _, images, dim: (
-            (2 if objective.carries else 1) * dim * (dim + 1) // 2 + 2
+            (2 if objective.carries else 1) * dim * (dim + 1) // 2 + 3
         ),
     ),
     symmetric=True,
