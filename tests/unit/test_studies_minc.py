@@ -574,6 +574,21 @@ class TestAblation:
             total = total + sum(z[v, i] @ matrix @ z[v, i] - 2 * z[0, i] @ z[1, i] for v in (0, 1))
         torch.testing.assert_close(objective(z, state, target=before).total, total / 10)
 
+    def test_friction_without_memory_is_that_of_minc(self):
+        z, before = embeddings(5, 3), embeddings(5, 3, seed=1)
+        held = Varied(batch_weight=1.0, held=0.7)
+        assert held.needs.target == "previous"
+        frictions = [
+            ours(z, self.state(ours), target=before).total
+            - without(z, self.state(without), target=before).total
+            for ours, without in (
+                (held, MINC(batch_weight=1.0)),
+                (MINC(batch_weight=0.3), Varied(batch_weight=0.3, carried=True, others_alone=True)),
+            )
+        ]
+        assert abs(frictions[0]) > 1e-3
+        torch.testing.assert_close(*frictions)
+
     def test_the_weight_falls_with_the_learning_rate(self):
         objective = Varied(batch_weight=0.9, last_batch_weight=0.1)
         state, z = self.state(objective), embeddings(6, 3)

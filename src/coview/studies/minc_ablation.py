@@ -41,6 +41,7 @@ class Varied(MINC):
         slowing: What the memory takes in at a step falls in that proportion too.
         averaged: Partner and memory are of a network that follows by averages.
         others_alone: No image's own movement is in the memory that is carried to it.
+        held: Weight of the friction by its own movement where there is no memory; MINC's is 1 − a.
         profiled: The scale is that at which the bound is largest for the present directions:
             E[u·u′] / ‖E[u uᵀ]‖², at least 1.
     """
@@ -50,11 +51,14 @@ class Varied(MINC):
     slowing: bool = False
     averaged: bool = False
     others_alone: bool = False
+    held: float = 0.0
     profiled: bool = False
 
     @property
     def needs(self) -> Needs:
         """Ask for the embeddings by an averaged network instead of the previous one."""
+        if self.held:
+            return Needs(target="previous")
         return Needs(target="average") if self.averaged else super().needs
 
     def init(self, dim: int) -> VariedState:
@@ -87,6 +91,18 @@ class Varied(MINC):
             ranks=ranks,
         )
         repulsion = terms.repulsion_of_others if self.others_alone else terms.repulsion
+        if self.held:
+            moved = minc_terms(
+                z,
+                z,
+                moment,
+                previous=target,
+                batch_weight=0.0,
+                normalization=self.normalization,
+                scale=scale,
+                ranks=ranks,
+            )
+            repulsion = repulsion + self.held * (moved.repulsion - moved.repulsion_of_others)
         return Loss.of(
             terms.alignment + repulsion,
             {"alignment": terms.alignment, "repulsion": repulsion},
@@ -127,6 +143,7 @@ VARIANTS: Mapping[str, MINC] = {
     "a = .1": MINC(batch_weight=0.1),
     "a = .3": MINC(batch_weight=0.3),
     "a = 1, the spectral loss of both views": MINC(batch_weight=1.0, carried=False),
+    "a = 1, held back by its own movement": Varied(batch_weight=1.0, held=0.5),
     "stale": MINC(carried=False),
     "without the image's own movement": Varied(carried=True, others_alone=True),
     "a = 0, stale": MINC(batch_weight=0.0, carried=False),
