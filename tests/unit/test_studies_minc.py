@@ -444,9 +444,9 @@ class TestBatchSize:
         done = at("batch", accuracies, rates=(1.0, 2.0))
         chosen = trained.compare(done, "batch").rates
         more = minc_batch_size.confirm("laptop", done)
-        assert len(more) == 3 * 6
+        assert len(more) == 2 * 6
         for settings in more:
-            assert settings["seed"] in (3, 4, 5)
+            assert settings["seed"] in (3, 4)
             assert settings["rate"] == chosen[settings["loss"], settings["batch"]]
         assert minc_batch_size.confirm("smoke", done) == []
 

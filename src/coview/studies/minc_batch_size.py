@@ -1,7 +1,7 @@
 """MINC beside the spectral contrastive loss over batch sizes, each at its best learning rate.
 
 The learning rate is chosen for each loss and batch size on validation images, from as many trials
-each, and tried with as many other seeds then; test accuracies count at that rate alone.
+each, and tried with further seeds then; test accuracies count at that rate alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,9 @@ BASELINES = ("spectral_contrastive", "spectral_contrastive:negatives=all")
 
 LOSSES = (*BASELINES, "minc")
 
+
+CONFIRMING = 2
+"""Further seeds that a choice is tried with."""
 
 Rates = Mapping[int, tuple[float, ...]]
 """Batch sizes and the learning rates to choose from."""
@@ -56,7 +59,7 @@ def confirm(scale: Scale, done: Sequence[Trial]) -> list[Settings]:
     first = [trial.settings for trial in done if trial.settings["seed"] == 0]
     return [
         {**settings, "seed": seed}
-        for seed in range(seeds, 2 * seeds)
+        for seed in range(seeds, seeds + CONFIRMING)
         for settings in first
         if settings["rate"] == found.rates.get((settings["loss"], settings["batch"]))
     ]
