@@ -28,7 +28,7 @@ demo: $(VENV)/installed  ## pretrain on the embedded photographs, judge, write t
 	@echo "open $(OUT)/index.html"
 
 test: $(VENV)/installed  ## all tests but those that need an accelerator
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --maxprocesses 4 --dist worksteal --durations 15 -m 'not slow and not device'
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --maxprocesses 4 --durations 15 -m 'not slow and not device'
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadgroup --durations 15 -m 'slow and not device'
 
 lint: $(VENV)/installed  ## format, lint, types
