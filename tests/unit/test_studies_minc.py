@@ -466,6 +466,13 @@ class TestBatchSize:
         assert minc_batch_size.report(done).verdict.word == word
         assert minc_batch_size.report(done[:-9]).verdict.word.startswith("undecided")
 
+    def test_a_further_seed_at_one_batch_size_alone_is_in_nobodys_way(self):
+        losses = {loss: {8: 0.40, 64: 0.50} for loss in minc_batch_size.BASELINES}
+        losses["minc"] = {8: 0.50, 64: 0.52}
+        further = {loss: {8: by[8]} for loss, by in losses.items()}
+        done = [*at("batch", losses), *at("batch", further, rates=(1.0,), seeds=(7,))]
+        assert minc_batch_size.report(done).verdict.word == "supported"
+
     def test_a_wide_interval_decides_nothing(self):
         spectral = {loss: {8: 0.40, 64: 0.50} for loss in minc_batch_size.BASELINES}
         done = at("batch", {"minc": {8: 0.50, 64: 0.52}, **spectral})

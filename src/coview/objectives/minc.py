@@ -153,13 +153,13 @@ def minc_terms(
     own = torch.einsum("vid, wid -> vwi", z, fixed[0])
     repulsion = ((z @ matrix) * z).sum() - batch_weight / others * own.square().sum()
     alignment = -2 * (own[0, 1] + own[1, 0]).sum()
-    friction = torch.zeros_like(repulsion)
-    if previous is not None:
+    whole = 2 * images * scale
+    sums = ranks.sum(torch.stack([alignment, repulsion]), replicated=True) / whole
+    of_others = sums[1]
+    if previous is not None:  # summed apart: the loss must not go back through it
         friction = (1 - batch_weight) * _friction(z, own, fixed[1], outer_products, images)
-    sums = ranks.sum(torch.stack([alignment, repulsion, repulsion - friction]), replicated=True) / (
-        2 * images * scale
-    )
-    return MINCTerms(sums[0], sums[1], sums[2], outer_products, z.new_tensor(2 * images))
+        of_others = of_others - ranks.sum(friction, replicated=True) / whole
+    return MINCTerms(sums[0], sums[1], of_others, outer_products, z.new_tensor(2 * images))
 
 
 def _friction(

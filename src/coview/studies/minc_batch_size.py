@@ -86,8 +86,12 @@ def _verdict(found: Comparison) -> Verdict:
         why = "Three seeds of all losses at two or more batch sizes are needed."
         return Verdict(word="undecided at this budget", why=why)
     ends = max(found.values), min(found.values)
-    at_large, at_small = ({loss: _values(found, loss, b) for loss in LOSSES} for b in ends)
-    falls = {loss: at_large[loss] - at_small[loss] for loss in LOSSES}
+    cells = {(loss, batch): found.cells[loss, batch] for loss in LOSSES for batch in ends}
+    seeds = sorted(set.intersection(*map(set, cells.values())))
+    falls = {
+        loss: np.array([cells[loss, ends[0]][seed] - cells[loss, ends[1]][seed] for seed in seeds])
+        for loss in LOSSES
+    }
     held, refuted, told = True, False, []
     for other, by in leads.items():
         intervals = {batch: mean_interval(lead) for batch, lead in by.items()}
@@ -110,12 +114,6 @@ def _verdict(found: Comparison) -> Verdict:
     if held:
         return Verdict(word="supported", why=why)
     return Verdict(word="not supported" if refuted else "undecided at this budget", why=why)
-
-
-def _values(found: Comparison, loss: str, batch: int) -> np.ndarray:
-    """Return the accuracies in the order of the seeds."""
-    cell = found.cells[loss, batch]
-    return np.array([cell[seed] for seed in sorted(cell)])
 
 
 MINC_BATCH_SIZE = Study(

@@ -51,7 +51,7 @@ MINC_ROW = ObjectiveSpec(
         time="V n d²",
         memory="V n d + d²",
         exchanged=lambda objective, _, images, dim: (
-            (2 if objective.carries else 1) * dim * (dim + 1) // 2 + 3
+            dim * (dim + 1) + 3 if objective.carries else dim * (dim + 1) // 2 + 2
         ),
     ),
     symmetric=True,
