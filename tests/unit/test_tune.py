@@ -232,12 +232,17 @@ def test_a_judgement_is_of_probes_with_few_labels_on_validation_images(colours, 
 
 
 def test_the_best_is_first_and_the_default_goes_along(colours, tmp_path, monkeypatch):
-    """Judgements by a script: how many of 50 validation images are right."""
-    shares = {"small": 20, "no colour": 40, "no crop": 30, "no crop, no flip": 10}
+    """Judgements by a script: how many of 50 validation images two probes have right."""
+    shares = {
+        "small": (20, 20),
+        "no colour": (50, 30),
+        "no crop": (30, 30),
+        "no crop, no flip": (10, 10),
+    }
 
     def scripted(self, encoder, policy):
         count = len(self.readings.judged)
-        right = np.arange(count)[None] < count * shares[policy.name] // 50
+        right = np.stack([np.arange(count) < count * n // 50 for n in shares[policy.name]])
         return Judged(float(right.mean()), 0.01, 3.0, "healthy", right)
 
     monkeypatch.setattr(Trials, "judge", scripted)
@@ -249,7 +254,7 @@ def test_the_best_is_first_and_the_default_goes_along(colours, tmp_path, monkeyp
     assert Policy.load(folder / "policy.json").views[0][-1].name == "flip"
     low, high = record["gain"]["interval"]
     assert record["gain"]["value"] == pytest.approx(0.4, abs=0.03)
-    assert 0 < low < record["gain"]["value"] < high < 0.7
+    assert 0 < low < 0.25 < record["gain"]["value"] < 0.55 < high < 0.8  # the probes differ
     assert record["gain"]["rung"] == 3
 
 
