@@ -13,7 +13,7 @@ from coview.data.sample import load_sample
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     str(page.relative_to(ROOT))
-    for page in (ROOT / "docs/start.md", *(ROOT / "docs/howto").glob("*.md"))
+    for page in (ROOT / "README.md", ROOT / "docs/start.md", *(ROOT / "docs/howto").glob("*.md"))
     if re.search(r"```python\n|# runs", page.read_text())
 )
 
