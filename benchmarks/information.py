@@ -1,20 +1,24 @@
 """Bias, spread, coverage and time of the information estimators on tasks with known truth.
 
-usage: python benchmarks/information.py [--quick]
+usage: python benchmarks/information.py [--work FOLDER] [--quick]
 
 Ten tasks (coview.information.benchmark_tasks), ten seeds, 5,000 pairs each. A seed is a fresh
 sample and, for critics, fresh weights. Coverage is the share of seeds whose value ± 1.96 standard
 errors holds the truth: for a bound it is also the bound's slack that counts. Samples are drawn
 once; critics of all seeds of a task are fitted as one ensemble. KSG is left out above 60
-dimensions, where its tree is a scan. `--quick` checks that everything runs, at sizes that show
-nothing. Writes records/information.json.
+dimensions, where its distances say little. Finished rows (task, estimator) in the work folder are
+not repeated: empty it after changing an estimator. `--quick` checks that everything runs, at sizes
+that show nothing, and writes nothing. Writes records/information.json.
 """
 
 import argparse
 import functools
+import json
 import math
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -83,17 +87,22 @@ def line(r: dict[str, Any]) -> str:
     return f"{r['task']:50} {r['estimator']:13} {numbers} {r['seconds_per_estimate']:8.2f}"
 
 
-def measured(tasks: tuple[Task, ...], n: int, seeds: int, steps: int) -> list[dict[str, Any]]:
+def measured(n: int, seeds: int, steps: int, work: Path) -> list[dict[str, Any]]:
     rows = []
-    for task in tasks:
+    work.mkdir(parents=True, exist_ok=True)
+    for number, task in enumerate(benchmark_tasks()):
         pairs = [task.sample(n, seed) for seed in range(seeds)]
         dims = sum(math.prod(side.shape[1:]) for side in pairs[0])
         for name, method in methods(steps).items():
             if name.startswith("ksg") and dims > HIGH:
                 continue
-            start = time.perf_counter()
-            estimates = method(pairs)
-            rows.append(row(task, name, estimates, time.perf_counter() - start))
+            file = work / f"{number}-{name}.json"
+            if not file.is_file():
+                before, start = load(), time.perf_counter()
+                estimates = method(pairs)
+                made = row(task, name, estimates, time.perf_counter() - start)
+                file.write_text(json.dumps(made | {"load_before": before}))
+            rows.append(json.loads(file.read_text()))
             print(line(rows[-1]), flush=True)
     return rows
 
@@ -110,18 +119,16 @@ def overall(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return table
 
 
-def run(*, quick: bool) -> None:
+def run(work: Path, *, quick: bool) -> None:
     n, seeds, steps = (600, 2, 5) if quick else (5000, 10, 2000)
     with alone():
-        before = load()
-        rows = measured(benchmark_tasks(), n, seeds, steps)
+        rows = measured(n, seeds, steps, work)
     record = {
         "benchmark": "information",
         "pairs": n,
         "seeds": seeds,
         "steps": steps,
         "threads": THREADS,
-        "load_before": before,
         "environment": environment("cpu"),
         "overall": overall(rows),
         "rows": rows,
@@ -134,9 +141,14 @@ def run(*, quick: bool) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="tiny sizes; writes nothing")
-    options = parser.parse_args()
+    parser.add_argument("--work", type=Path, default=Path("runs/information"))
+    asked = parser.parse_args()
     torch.set_num_threads(THREADS)
-    run(quick=options.quick)
+    if not asked.quick:
+        run(asked.work, quick=False)
+        return
+    with tempfile.TemporaryDirectory() as work:
+        run(Path(work), quick=True)
 
 
 if __name__ == "__main__":
