@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from coview import data
 from coview.objectives import MINC, minc, spectral_contrastive
 from coview.random import generator
 from coview.ranks import Ranks
@@ -278,6 +279,13 @@ class TestVariance:
         samples = torch.tensor([[1.0, 0.0], [3.0, 0.0]])
         found = minc_variance.errors(samples, torch.tensor([0.0, 0.0]))
         assert found == {"variance": 2.0, "squared_bias": 3.0}
+
+    def test_a_trial_runs(self, tmp_path):
+        settings = {**minc_variance.trials("smoke")[-1], "steps": 1, "repeats": 4}
+        found = json.loads(json.dumps(minc_variance.run(settings, tmp_path)))
+        assert found["variance"] > 0
+        features, weight = minc_variance.pool(1, settings["seed"])
+        assert features.shape == (2, len(data.open("sample")), weight.shape[1])
 
     def test_report(self):
         def trial(name, batch, seed, variance):

@@ -1,8 +1,10 @@
 """Tuning of views: its points, what it finds where the answer is known, interruption, bad input."""
 
+import copy
 import json
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,14 +13,19 @@ from PIL import Image
 
 from coview import data, views
 from coview.diagnostics import effective_rank
+from coview.information import Estimate
 from coview.pages.tune_page import write_tune_page
 from coview.probes import linear_probe
+from coview.search import tune
+from coview.search.audit_critic import Measured, divide
 from coview.search.tune import tune_views
 from coview.search.tune_points import DEFAULTS, Strengths, propose, starting_points
-from coview.search.tune_trials import Judged, Mixture, Trials
+from coview.search.tune_trials import Accuracy, Judged, Mixture, Trials
+from coview.training import checkpoints
 from coview.training.devices import start
 from coview.training.features import extract
 from coview.training.learner import NonFinite
+from coview.training.loop import Stopped
 from coview.training.pretrain import splits_of
 from coview.views import Policy
 
@@ -67,7 +74,8 @@ def lasting(record):
         for row in record["points"]
     ]
     return {"points": rows} | {
-        name: record[name] for name in ("order", "best", "gain", "two_lines", "trust", "lengths")
+        name: record[name]
+        for name in ("order", "best", "tested", "gain", "two_lines", "trust", "lengths")
     }
 
 
@@ -148,9 +156,9 @@ def test_the_record_of_a_search(finished, colours):
     assert 1 <= len(climbed) <= 3
     best = max(climbed, key=lambda row: row["rungs"][-1]["accuracy"])
     assert rows[record["best"]]["rungs"][-1]["accuracy"] == best["rungs"][-1]["accuracy"]
-    if record["gain"] is not None:
-        lead = best["rungs"][2]["accuracy"] - rows["small"]["rungs"][2]["accuracy"]
-        assert record["gain"]["value"] == pytest.approx(lead, abs=2e-4)
+    assert record["tested"]["images"] == 0.2 * len(colours)
+    assert record["tested"]["chance"] == pytest.approx(1 / 3, abs=1e-4)
+    assert rows["small"]["policy"] == views.get("small").to_dict()
     pictures = np.load(finished / "pictures.npz")
     assert pictures["views"].shape == (4, 4, 2, 3, SIDE, SIDE)
     assert not (finished / "trials").exists()
@@ -164,6 +172,7 @@ def test_the_test_images_are_not_touched(colours):
     test = set(splits_of(colours, seed=0).test.tolist())
     for rows in (*trials.parts, *trials.readings.draws, trials.readings.judged, trials.looked):
         assert not test & set(rows.tolist())
+    assert set(trials.readings.test.tolist()) == test
     fit = set(trials.parts.fit.tolist())
     assert not fit & set(trials.parts.measure.tolist())
     assert not fit & set(trials.readings.judged.tolist())
@@ -186,6 +195,35 @@ def test_groups_are_in_one_part_and_side_by_side(colours):
     assert (np.diff(groups["measure"]) >= 0).all()
 
 
+def test_with_few_groups_images_are_divided_and_that_is_said(colours):
+    with pytest.warns(RuntimeWarning, match="groups: 1 are too few"):
+        trials = trials_of(replace(colours, groups=np.arange(240) // 48))
+    assert not set(trials.parts.choose.tolist()) & set(trials.parts.measure.tolist())
+    with pytest.warns(RuntimeWarning, match="groups: 2 are too few"):
+        divide(replace(colours, labels=None, groups=np.arange(240) // 120), seed=0)
+
+
+def test_a_training_that_was_stopped_goes_on_part_way(colours, tmp_path):
+    trials, policy = trials_of(colours), SMALL.policy("small", channels=3)
+    trials.train(policy, 5, start=None, end=tmp_path / "whole.pt")
+    steps, skipped, end = [], [], tmp_path / "parts.pt"
+
+    def stop():
+        steps.append(1)
+        if len(steps) == 3:
+            raise Stopped("a signal")
+
+    with pytest.raises(Stopped):
+        trials.train(policy, 5, start=None, end=end, advance=stop)
+    assert not end.exists()
+    trials.train(policy, 5, start=None, end=end, advance=stop, skip=skipped.append)
+    assert skipped == [3]
+    assert len(steps) == 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["parts.pt", "whole.pt"]
+    ours, whole = (checkpoints.load(path)["learner"] for path in (end, tmp_path / "whole.pt"))
+    assert all(torch.equal(ours[name], whole[name]) for name in whole)
+
+
 def test_a_branch_goes_on_with_other_images_and_views(colours, tmp_path, monkeypatch):
     trials, seen = trials_of(colours), []
     make = Policy.__call__
@@ -204,14 +242,20 @@ def test_a_branch_goes_on_with_other_images_and_views(colours, tmp_path, monkeyp
     assert len({str(batch) for batch in seen}) == 5
 
 
+def mean_of_classes(right, labels):
+    return np.mean([right[:, labels == one].mean() for one in np.unique(labels)])
+
+
 def test_a_judgement_is_of_probes_with_few_labels_on_validation_images(colours, tmp_path):
     labels = np.random.default_rng(0).permutation(colours.labels)  # read badly
+    labels[labels == 2] = np.where(np.arange(80) < 30, 2, 1)  # unbalanced
     trials = trials_of(replace(colours, labels=labels), labels_per_class=7)
     policy = SMALL.policy("small", channels=3)
     encoder = trials.train(policy, 1, start=None, end=tmp_path / "x.pt")
-    validation = trials.readings.judged
+    validation, test = trials.readings.judged, trials.readings.test
     known, y = extract(encoder, trials.dataset, validation), torch.from_numpy(labels)
-    right = []
+    seen = extract(encoder, trials.dataset, test)
+    right, right_of_test = [], []
     for rows in trials.readings.draws:
         assert np.bincount(labels[rows]).tolist() == [7, 7, 7]
         probe = linear_probe(
@@ -221,41 +265,95 @@ def test_a_judgement_is_of_probes_with_few_labels_on_validation_images(colours, 
             validation=(known, y[validation]),
         )
         right.append(probe.predict(known) == labels[validation])
+        right_of_test.append(probe.predict(seen) == labels[test])
     judged = trials.judge(encoder, policy)
     assert len(right) == 5
     assert not np.array_equal(right[0], right[1])
-    np.testing.assert_array_equal(judged.right, right)
-    assert judged.accuracy == pytest.approx(np.mean(right))
+    assert judged.accuracy == pytest.approx(mean_of_classes(np.stack(right), labels[validation]))
+    assert judged.accuracy != pytest.approx(np.mean(right), abs=1e-3)
     assert 0 < judged.accuracy < 1
+    tested = trials.test(encoder)
+    assert tested.value == pytest.approx(mean_of_classes(np.stack(right_of_test), labels[test]))
+    assert np.mean(tested.replicates) == pytest.approx(tested.value, abs=0.02)
+    assert 0.02 < np.std(tested.replicates) < 0.2
+    np.testing.assert_array_equal(tested.replicates, trials.test(encoder).replicates)  # paired
     whole = extract(encoder, trials.dataset, trials.looked)
     assert judged.rank == pytest.approx(effective_rank(whole), rel=1e-3)
+    assert judged.lidar > 0
+
+
+def script(monkeypatch, accuracies, tested=(), *, ranks=None, verdicts=None):
+    """Judge by a script: what validation images say of each policy, what test images say."""
+    tested = iter(tested)
+
+    def judge(self, encoder, policy):
+        rank = 3.0 if ranks is None else ranks[policy.name]
+        verdict = "healthy" if verdicts is None else verdicts[policy.name]
+        accuracy = accuracies and accuracies[policy.name]
+        return Judged(accuracy, accuracy and 0.01, rank, 2.0, verdict)
+
+    monkeypatch.setattr(Trials, "judge", judge)
+    monkeypatch.setattr(Trials, "test", lambda self, encoder: next(tested))
+
+
+def around(value, spread=0.02):
+    return Accuracy(value, value + spread * np.linspace(-2, 2, 101))
+
+
+MEASURED = Measured(
+    estimate=Estimate(
+        value=2.0,
+        standard_error=0.1,
+        kind="lower bound",
+        ceiling=4.0,
+        ceiling_name="log 55",
+        n=55,
+        estimator="infonce",
+    ),
+    replicates=np.full(32, 2.0),
+)
+SHARES = {"small": 0.4, "no colour": 0.8, "no crop": 0.6, "no crop, no flip": 0.2}
 
 
 def test_the_best_is_first_and_the_default_goes_along(colours, tmp_path, monkeypatch):
-    """Judgements by a script: how many of 50 validation images two probes have right."""
-    shares = {
-        "small": (20, 20),
-        "no colour": (50, 30),
-        "no crop": (30, 30),
-        "no crop, no flip": (10, 10),
-    }
-
-    def scripted(self, encoder, policy):
-        count = len(self.readings.judged)
-        right = np.stack([np.arange(count) < count * n // 50 for n in shares[policy.name]])
-        return Judged(float(right.mean()), 0.01, 3.0, "healthy", right)
-
-    monkeypatch.setattr(Trials, "judge", scripted)
+    ours, theirs = around(0.75), around(0.5, -0.02)
+    script(monkeypatch, SHARES, [ours, theirs])
     folder = tune_views(colours, points=4, steps=1, batch_size=32, out=tmp_path / "tune")
     record = read(folder)
     reached = {row["name"]: len(row["rungs"]) for row in record["points"]}
     assert reached == {"small": 3, "no colour": 3, "no crop": 2, "no crop, no flip": 1}
     assert record["order"] == ["no colour", "small", "no crop", "no crop, no flip"]
     assert Policy.load(folder / "policy.json").views[0][-1].name == "flip"
-    low, high = record["gain"]["interval"]
-    assert record["gain"]["value"] == pytest.approx(0.4, abs=0.03)
-    assert 0 < low < 0.25 < record["gain"]["value"] < 0.55 < high < 0.8  # the probes differ
-    assert record["gain"]["rung"] == 3
+    assert record["tested"] | {"images": 0} == {
+        "name": "no colour",
+        "images": 0,
+        "chance": 0.3333,
+        "rung": 3,
+        "value": 0.75,
+        "interval": [0.712, 0.788],
+    }
+    assert record["gain"] == {"value": 0.25, "interval": [0.174, 0.326]}  # spreads add
+    assert "+25.0 points" in write_tune_page(folder).read_text()
+
+
+def test_labels_that_cannot_be_read_choose_nothing(colours, tmp_path, monkeypatch):
+    script(monkeypatch, SHARES, [around(0.36), around(0.34)])
+    folder = tune_views(colours, points=4, steps=1, batch_size=32, out=tmp_path / "tune")
+    record = read(folder)
+    assert record["order"][0] == record["tested"]["name"] == "no colour"
+    assert record["best"] == "small"
+    assert record["gain"] is None
+    assert Policy.load(folder / "policy.json").views == views.get("small").views
+    assert "The labels cannot be read" in write_tune_page(folder).read_text()
+
+
+def test_without_labels_a_collapse_does_not_win(colours, tmp_path, monkeypatch):
+    ranks = {"small": 5.0, "no colour": 50.0, "no crop": 6.0}
+    verdicts = dict.fromkeys(ranks, "healthy") | {"no colour": "cluster collapse"}
+    script(monkeypatch, None, ranks=ranks, verdicts=verdicts)
+    unlabelled = replace(colours, labels=None)
+    folder = tune_views(unlabelled, points=3, steps=1, batch_size=32, out=tmp_path / "tune")
+    assert read(folder)["order"] == ["no crop", "small", "no colour"]
 
 
 def test_what_has_diverged_is_left_behind(colours, tmp_path, monkeypatch):
@@ -366,6 +464,40 @@ def test_without_labels_with_bands_and_a_proposal(tmp_path):
     assert record["splits"][0]["accuracy"] is None
     assert record["splits"][0]["steps"] == 4
     assert np.isfinite(record["splits"][0]["information"]["nats"])
+
+
+@pytest.mark.parametrize("splits", [(), ("RGB:0|12",)])
+def test_a_tuning_takes_its_minutes(colours, tmp_path, monkeypatch, splits):
+    """By a clock on which a step takes 0.05 s, a judgement 2 s and a measurement 3 s."""
+    now = [0.0]
+
+    def taking(seconds, result=None):
+        def call(*_, **__):
+            now[0] += seconds
+            return result
+
+        return call
+
+    def train(self, maker, steps, *, start, end, **_):
+        now[0] += 0.05 * steps
+        checkpoints.save(end, {})
+
+    def train_encoders(*_, steps, **__):
+        now[0] += 0.05 * steps
+
+    read = {"information": {"value": 1.0}, "accuracy": {"validation": 0.5, "standard_error": 0.1}}
+    monkeypatch.setattr(tune, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(Trials, "train", train)
+    monkeypatch.setattr(Trials, "seconds_per_step", taking(1.0, 0.05))
+    script(monkeypatch, dict.fromkeys([p.name for p in starting_points("small")], 0.5))
+    monkeypatch.setattr(Trials, "judge", taking(2.0, Judged(0.5, 0.1, 3.0, 2.0, "healthy")))
+    monkeypatch.setattr(Trials, "measure", taking(3.0, MEASURED))
+    monkeypatch.setattr(Trials, "encoder", taking(0.0))
+    monkeypatch.setattr(Trials, "test", taking(2.0, around(0.6)))
+    monkeypatch.setattr(tune, "train_encoders", train_encoders)
+    monkeypatch.setattr(tune, "judge_encoders", lambda *_, **__: copy.deepcopy(read))
+    tune_views(colours, points=9, minutes=10, splits=splits, batch_size=32, out=tmp_path / "tune")
+    assert 9 < now[0] / 60 < 10.5
 
 
 def test_minutes_become_steps(colours, tmp_path):

@@ -24,6 +24,7 @@ def rung(steps, accuracy, rank=20.0, verdict="healthy"):
         "accuracy": accuracy,
         "standard_error": error,
         "rank": rank,
+        "lidar": rank / 2,
         "verdict": verdict,
         "seconds": 12.3,
     }
@@ -67,7 +68,7 @@ def tuned(*, points=None, order=None, **changed):
     ]
     points[-1]["rungs"][0]["verdict"] = "views too strong"
     record = {
-        "format": 2,
+        "format": 3,
         "status": "finished",
         "command": "coview views tune ./images",
         "created": "2025-01-01",
@@ -93,7 +94,15 @@ def tuned(*, points=None, order=None, **changed):
         },
         "points": points,
         "order": order or ["point 7", "small", "ladder 1", "point 8"],
-        "gain": {"value": 0.031, "interval": [0.012, 0.05], "rung": 3},
+        "gain": {"value": 0.031, "interval": [0.012, 0.05]},
+        "tested": {
+            "name": "point 7",
+            "images": 1000,
+            "chance": 0.1,
+            "rung": 3,
+            "value": 0.45,
+            "interval": [0.42, 0.48],
+        },
         "two_lines": {
             "verdict": "inverted U",
             "break": 3.2,
@@ -102,12 +111,15 @@ def tuned(*, points=None, order=None, **changed):
             "n": 3,
         },
         "trust": {
-            "kendall": 0.61,
-            "p": 0.004,
-            "chosen": "point 8",
-            "accuracy": 0.43,
-            "best_accuracy": 0.46,
-            "n": 18,
+            "rank": {
+                "kendall": 0.61,
+                "p": 0.004,
+                "chosen": "point 8",
+                "accuracy": 0.43,
+                "best_accuracy": 0.46,
+                "n": 18,
+            },
+            "lidar": None,
         },
         "splits": [],
         "notes": [],
@@ -123,7 +135,7 @@ def unlabelled(**changed):
         point("small", 4.3, [rung(38, None, 20.0), rung(114, None, 27.4)], made="default"),
         point("point 7", 3.1, [rung(38, None, 22.0), rung(114, None, 31.2)], jitter=0.1, grey=0.0),
     ]
-    empty = {"gain": None, "two_lines": None, "trust": None, "judge": "rank"}
+    empty = {"gain": None, "tested": None, "two_lines": None, "trust": {}, "judge": "rank"}
     return tuned(**{"points": points, "order": ["point 7", "small"], **empty, **changed})
 
 
@@ -151,18 +163,36 @@ def test_the_headline_says_what_to_change_and_how_sure_that_is():
     record = tuned()
     assert headline(Found(record)) == "Use weaker colour: jitter 0.1 instead of 0.5, no grey"
     assert lead(Found(record)).startswith(
-        "+3.1 points of accuracy (95 % interval +1.2 to +5.0) against the default, small, on the "
-        "same 1,000 validation images after rung 3. The best of 4 was picked on these images"
+        "+3.1 points of balanced accuracy (95 % interval +1.2 to +5.0) against the default, small, "
+        "on 1,000 test images, which chose nothing, after rung 3."
     )
     record["gain"]["interval"] = [-0.01, 0.05]
     assert headline(Found(record)).startswith("Try weaker colour:")
     assert "Not told apart from the default: keep that, or train with both." in lead(Found(record))
+    record["gain"]["interval"] = [-0.05, -0.01]
+    assert lead(Found(record)).endswith("The default does better there: keep it.")
+
+
+def test_labels_that_cannot_be_read_tune_nothing():
+    record = tuned(best="small", gain=None)
+    record["tested"] |= {"value": 0.12, "interval": [0.09, 0.15]}
+    assert headline(Found(record)) == "The labels cannot be read: nothing to tune by"
+    assert lead(Found(record)).startswith(
+        "On 1,000 test images the best of 4 sets of views, point 7, reads them with 12.0 % "
+        "balanced accuracy (95 % interval 9.0 to 15.0); chance is 10.0 %. The policy file is the "
+        "default, small."
+    )
+    record["tested"]["interval"] = [0.11, 0.15]
+    assert headline(Found(record)) == "Keep the default, small"
 
 
 def test_a_default_that_is_best_is_kept():
     record = tuned(order=["small", "point 7", "ladder 1", "point 8"], gain=None)
     assert headline(Found(record)) == "Keep the default, small"
-    assert lead(Found(record)) == "It did best by accuracy of 4 sets of views."
+    assert lead(Found(record)) == (
+        "No other of 4 sets of views did better by balanced accuracy. On test images: 45.0 % "
+        "balanced accuracy (95 % interval 42.0 to 48.0)."
+    )
     assert (
         "share 4.3 nats; 2 of the other points share less, 1 as much or more"
         in (advice(Found(record))[0])
@@ -245,16 +275,20 @@ def test_how_well_rank_would_have_chosen():
     record = tuned()
     assert advice(Found(record))[3] == (
         "Without labels, effective rank would have chosen point 8: 43.0 % against 46.0 % of the "
-        "most accurate point. Over 18 points, Kendall’s τ of rank and accuracy is +0.61 "
-        "(p = 0.004): rank is some guide here."
+        "most accurate point. Over 18 points, Kendall’s τ of effective rank and "
+        "accuracy is +0.61 (p = 0.004): it is some guide here."
     )
-    record["trust"]["kendall"] = -0.61
-    assert advice(Found(record))[3].endswith("is −0.61 (p = 0.004): rank misleads here.")
-    record["trust"]["p"] = 0.2
-    assert advice(Found(record))[3].endswith("rank is no guide on these images.")
-    record["trust"]["kendall"] = record["trust"]["p"] = None
+    trust = record["trust"]["rank"]
+    record["trust"]["lidar"] = trust | {"chosen": "small"}
+    assert advice(Found(record))[4].startswith("Without labels, LiDAR would have chosen small")
+    record["trust"]["lidar"] = None
+    trust["kendall"] = -0.61
+    assert advice(Found(record))[3].endswith("is −0.61 (p = 0.004): it misleads here.")
+    trust["p"] = 0.2
+    assert advice(Found(record))[3].endswith("it is no guide on these images.")
+    trust["kendall"] = trust["p"] = None
     assert advice(Found(record))[3].endswith("of the most accurate point.")
-    record["trust"] = None
+    record["trust"]["rank"] = None
     assert len(advice(Found(record))) == 3
 
 
@@ -267,14 +301,23 @@ def test_without_labels_the_choice_is_a_guess(tmp_path):
         "the default, small."
     )
     assert "not whether these are useful. The choice is a guess" in advice(tuning)[-1]
+    assert advice(tuning)[2] == (
+        "LiDAR, another diagnostic, is highest for point 7 after the first rung, too."
+    )
     text = write_folder(tmp_path, record)
     assert "Effective rank" in text
     assert ">31.2<" in text
     assert "accuracy, %" not in text
     kept = unlabelled(order=["small", "point 7"])
     assert lead(Found(kept)).endswith(
-        "by effective rank of 2 sets of views. A guess: there were no labels."
+        "of 2 sets of views did better by effective rank. A guess: there were no labels."
     )
+    assert (
+        "highest for point 7 after the first rung, and not the best by rank."
+        in (advice(Found(kept))[2])
+    )
+    kept["points"][0]["rungs"][-1]["verdict"] = "full collapse"
+    assert lead(Found(kept)).startswith("Even its representations are in full collapse")
 
 
 def test_marks_stand_where_their_numbers_say():
@@ -385,10 +428,13 @@ def test_splits_have_their_own_table_and_command(tmp_path):
         }
 
     splits = [split("RGB:0|12", 0.4), split("YDbDr:0|12", 0.41), split("Lab:0|12", None)]
+    splits.append(splits[0] | {"name": "HSV:0|12", "information": None, "accuracy": None})
     text = write_folder(tmp_path, tuned(splits=splits))
-    assert "--split &#39;YDbDr:0|12&#39; --objective info_nce" in text
+    assert "--split &#39;YDbDr:0|12&#39; --views cmc --objective info_nce" in text
     assert "from scratch for 664 steps" in text
     assert "41.0 ± 2.0" in text
+    assert "<td>HSV:0|12</td>" in text
+    assert "<td>diverged</td>" in text
     assert "Splits of the colours" not in write_folder(tmp_path, tuned())
 
 

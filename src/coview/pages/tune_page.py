@@ -14,7 +14,7 @@ from coview.pages.records import Json
 from coview.pages.tune_chart import chart
 from coview.pages.tune_words import Found, advice, headline, lead, plus_minus, strength
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ def render(
         policy=policy,
         advice=advice(tuning),
         chart=chart(tuning),
-        judge="accuracy, %" if tuning.has_labels else "effective rank",
+        judge="balanced accuracy, %" if tuning.has_labels else "effective rank",
         strengths=[name.replace("smallest_", "") for name in tuning.strengths],
         rungs=_reached(tuning),
         rows=[_row(tuning, point) for point in tuning.ordered],
@@ -155,6 +155,8 @@ def galleries(
 
 def _split(row: Json) -> list[str]:
     information, accuracy = row["information"], row["accuracy"]
+    if information is None:
+        return [row["name"], "–", "–", "–", "diverged"]
     judged = None if accuracy is None else (100 * accuracy, 196 * (row["standard_error"] or 0.0))
     return [
         row["name"],

@@ -16,6 +16,7 @@ _STRENGTHS = {
     "blur": ("blur", "less", "more"),
 }
 _MOST_IN_HEADLINE = 3
+_DIAGNOSTICS = {"rank": "effective rank", "lidar": "LiDAR"}
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,12 @@ class Found:
         return [name for name in _STRENGTHS if in_colour or name != "grey"]
 
     @property
+    def is_blind(self) -> bool:
+        """Whether nothing could be read from the labels."""
+        tested = self.record["tested"]
+        return tested is not None and tested["interval"][0] <= tested["chance"]
+
+    @property
     def is_sure(self) -> bool:
         """Whether the best is told apart from the default."""
         gain = self.record["gain"]
@@ -73,7 +80,7 @@ class Found:
         return "default" if point["name"] == self.record["default"] else "other"
 
     def judged(self, rung: Json) -> tuple[float, float] | None:
-        """Return the accuracy in per cent, or the rank, and half of its 95 % interval or 0."""
+        """Return the balanced accuracy in %, or the rank, and half of its 95 % interval or 0."""
         if not self.has_labels:
             return None if rung["rank"] is None else (rung["rank"], 0.0)
         if rung["accuracy"] is None:
@@ -84,6 +91,8 @@ class Found:
 def headline(tuning: Found) -> str:
     """Say which views to use: what changes against the default."""
     best = tuning.best["name"]
+    if tuning.is_blind:
+        return "The labels cannot be read: nothing to tune by"
     if tuning.kind(tuning.default) == "best":
         return f"Keep the default, {best}"
     verb = "Use" if tuning.is_sure else "Try"
@@ -97,11 +106,22 @@ def headline(tuning: Found) -> str:
 def lead(tuning: Found) -> str:
     """Say what is gained, and how sure that is."""
     record, default = tuning.record, tuning.default["name"]
-    judge = "accuracy" if tuning.has_labels else "effective rank"
+    tested, many = record["tested"], len(tuning.ordered)
+    judge = "balanced accuracy" if tuning.has_labels else "effective rank"
+    if tuning.is_blind:
+        return (
+            f"On {tested['images']:,} test images the best of {many} sets of views, "
+            f"{tested['name']}, reads them with {_tested(tested)}; chance is "
+            f"{100 * tested['chance']:.1f} %. The policy file is the default, {default}. More "
+            "labels, fewer classes or more minutes may help."
+        )
+    if not tuning.has_labels and "collapse" in (verdict := tuning.best["rungs"][-1]["verdict"]):
+        return f"Even its representations are in {verdict}: there is nothing to choose by."
     if tuning.kind(tuning.default) == "best":
-        many = len(tuning.ordered)
-        text = f"It did best by {judge} of {many} set{'s' * (many != 1)} of views."
-        return text if tuning.has_labels else f"{text} A guess: there were no labels."
+        text = f"No other of {many} set{'s' * (many != 1)} of views did better by {judge}."
+        if not tuning.has_labels:
+            return f"{text} A guess: there were no labels."
+        return text if tested is None else f"{text} On test images: {_tested(tested)}."
     gain = record["gain"]
     if gain is None:
         text = f"Judged by {judge}{_against(tuning)} of the default, {default}."
@@ -109,15 +129,14 @@ def lead(tuning: Found) -> str:
     else:
         low, high = (_signed(100 * edge) for edge in gain["interval"])
         text = (
-            f"{_signed(100 * gain['value'])} points of accuracy (95 % interval {low} to {high}) "
-            f"against the default, {default}, on the same {record['data']['validation']:,} "
-            f"validation images after rung {gain['rung']}."
+            f"{_signed(100 * gain['value'])} points of balanced accuracy (95 % interval {low} to "
+            f"{high}) against the default, {default}, on {tested['images']:,} test images, which "
+            f"chose nothing, after rung {tested['rung']}."
         )
-        text += (
-            f" The best of {len(tuning.ordered)} was picked on these images: expect a little less."
-            if tuning.is_sure
-            else " Not told apart from the default: keep that, or train with both."
-        )
+        if gain["interval"][1] < 0:
+            text += " The default does better there: keep it."
+        elif not tuning.is_sure:
+            text += " Not told apart from the default: keep that, or train with both."
     details = changes(tuning)[1]
     if len(details) > _MOST_IN_HEADLINE:
         text += f" In full: {', '.join(details)}."
@@ -154,16 +173,31 @@ def advice(tuning: Found) -> list[str]:
         "much need not serve as well."
     )
     if tuning.has_labels:
-        found = [_sharing(tuning), _shape(tuning), kinds]
-        trust = tuning.record["trust"]
-        return found if trust is None else [*found, _trust(trust)]
+        trust = tuning.record["trust"].items()
+        told = [_trust(_DIAGNOSTICS[judge], found) for judge, found in trust if found]
+        return [_sharing(tuning), _shape(tuning), kinds, *told]
     return [
         _sharing(tuning),
         kinds,
+        *_by_lidar(tuning),
         "There were no labels, so effective rank was the judge: it tells how many directions the "
         "representations use, and not whether these are useful. The choice is a guess: check it "
         "with a few labels.",
     ]
+
+
+def _by_lidar(tuning: Found) -> list[str]:
+    """Say what another diagnostic would have chosen, after the first rung."""
+    found = {
+        point["name"]: point["rungs"][0]["lidar"]
+        for point in tuning.ordered
+        if point["rungs"] and point["rungs"][0]["lidar"] is not None
+    }
+    if len(found) < 2:
+        return []
+    chosen = max(found, key=lambda name: float(found[name]))
+    agrees = "too" if chosen == tuning.record["best"] else "and not the best by rank"
+    return [f"LiDAR, another diagnostic, is highest for {chosen} after the first rung, {agrees}."]
 
 
 def _sharing(tuning: Found) -> str:
@@ -215,21 +249,21 @@ def _shape(tuning: Found) -> str:
     )
 
 
-def _trust(trust: Json) -> str:
-    """Say how well rank alone would have chosen."""
+def _trust(judge: str, trust: Json) -> str:
+    """Say how well a diagnostic alone would have chosen."""
     chosen = (
-        f"Without labels, effective rank would have chosen {trust['chosen']}: "
+        f"Without labels, {judge} would have chosen {trust['chosen']}: "
         f"{100 * trust['accuracy']:.1f} % against {100 * trust['best_accuracy']:.1f} % of the most "
         f"accurate point."
     )
     if trust["kendall"] is None or trust["p"] is None:
         return chosen
     if trust["p"] >= _CHANCE:
-        worth = "rank is no guide on these images"
+        worth = "it is no guide on these images"
     else:
-        worth = "rank is some guide here" if trust["kendall"] > 0 else "rank misleads here"
+        worth = "it is some guide here" if trust["kendall"] > 0 else "it misleads here"
     return (
-        f"{chosen} Over {trust['n']} points, Kendall’s τ of rank and accuracy is "
+        f"{chosen} Over {trust['n']} points, Kendall’s τ of {judge} and accuracy is "
         f"{_signed(trust['kendall'], 2)} ({_p(trust['p'])}): {worth}."
     )
 
@@ -263,6 +297,13 @@ def strength(name: str, value: float) -> str:
 def nats(information: Json) -> str:
     """Write an amount of information."""
     return f"{'at least ' if information['saturated'] else ''}{information['nats']:.1f}"
+
+
+def _tested(tested: Json) -> str:
+    low, high = (100 * edge for edge in tested["interval"])
+    return (
+        f"{100 * tested['value']:.1f} % balanced accuracy (95 % interval {low:.1f} to {high:.1f})"
+    )
 
 
 def plus_minus(value: float, half: float) -> str:

@@ -9,6 +9,7 @@ differ in their views alone, and an operation that does nothing removes exactly 
 """
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ from torch.nn.functional import normalize
 
 from coview import encoders
 from coview.data import Dataset
-from coview.data.splits import split
+from coview.data.splits import Splits, split
 from coview.encoders import Encoder, Projector
 from coview.information import Estimate
 from coview.information.estimate import value_warnings
@@ -76,8 +77,24 @@ class Parts(NamedTuple):
 
 def divide(dataset: Dataset, *, seed: int) -> Parts:
     """Divide the images; `critics` are some of `fit`, and those of a group stand side by side."""
-    fit, choose, measure = split(replace(dataset, labels=None), FRACTIONS, seed=seed)
+    fit, choose, measure = divided(replace(dataset, labels=None), FRACTIONS, seed=seed)
     return parts_of(dataset, fit, choose, measure, seed=seed)
+
+
+def divided(dataset: Dataset, fractions: tuple[float, float, float], *, seed: int) -> Splits:
+    """Divide the images, whole groups at a time unless there are too few of them, which is said."""
+    try:
+        return split(dataset, fractions, seed=seed)
+    except ValueError:
+        if dataset.groups is None:
+            raise
+    warnings.warn(
+        f"groups: {len(np.unique(dataset.groups))} are too few to be kept whole; images of one are "
+        "in several parts, and more may seem to be shared than is",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+    return split(replace(dataset, groups=None), fractions, seed=seed)
 
 
 def parts_of(

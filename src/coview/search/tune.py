@@ -18,29 +18,31 @@ from typing import Any
 import numpy as np
 from scipy.stats import kendalltau
 
-from coview import data
+from coview import data, views
 from coview.data import Dataset
 from coview.encoders import Encoder
-from coview.probes.intervals import interval, resampled_accuracy
+from coview.probes.intervals import interval
 from coview.random import generator
 from coview.search import tune_points
 from coview.search.audit import LEAST_IMAGES
 from coview.search.begun import begun
+from coview.search.learn_game import Failed
 from coview.search.learn_judge import judge_encoders, train_encoders
 from coview.search.learn_watch import Held
 from coview.search.progress import Bar, bar
 from coview.search.tune_points import Point, Strengths
 from coview.search.tune_settings import Tuning
-from coview.search.tune_trials import Judged, Mixture, Trials
+from coview.search.tune_trials import FEWEST_LABELS, Judged, Mixture, Trials
 from coview.search.two_lines import two_lines
 from coview.training.devices import start
 from coview.training.learner import NonFinite
+from coview.training.loop import Observer
 from coview.training.pretrain import default_views, fingerprint
 from coview.training.run_folder import RunFolder, environment
 from coview.views import Policy
 from coview.views.generators import PixelFlow
 
-FORMAT = 2
+FORMAT = 3
 
 RUNGS = 3
 """Trainings of a point that survives all of them."""
@@ -54,7 +56,7 @@ TRUNK = 0.2
 
 FEWEST_STEPS = 10
 
-DIVERGED = Judged(None, None, math.nan, "diverged", None)
+DIVERGED = Judged(None, None, math.nan, math.nan, "diverged")
 
 _SHOWN = 4
 
@@ -66,8 +68,10 @@ def tune_views(source: Any, **settings: Any) -> Path:  # noqa: ANN401
     the views of each point share is measured on images it has not seen. Every point goes on from
     there with its own views, the best third goes on, and the best third of these again; each of
     the three rungs takes as much time in all. The default is never left behind, as the reference.
-    Points are judged by linear probes, shown few labels, on validation images; without labels by
-    the effective rank of their representations.
+    Points are judged by linear probes, shown few labels, on validation images: by the mean over
+    classes of the share found. The best and the default are read once more on test images, which
+    choose nothing. Without labels points are judged by the effective rank of their representations;
+    a collapse counts as none.
 
     The same call goes on after an interruption.
 
@@ -201,9 +205,11 @@ class _Tuning:
                 self._rung(rung, len(survivors))
                 for row in survivors:
                     self._climb(row, rung, shown)
+            if "best" not in self.record:
+                self._conclude()
             for name in self.asked.splits:
                 self._split(name, longest, shown)
-        self._finish()
+        self._save(environment=environment(self.trials.fabric.device), status="finished")
 
     def _lengths(self) -> dict[str, Any]:
         """Return the steps of the trunk and of each rung in all, so that all ends in time.
@@ -273,6 +279,8 @@ class _Tuning:
         return self.trained / f"{number}-{rung}.pt"
 
     def _policy(self, point: Point) -> Policy:
+        if point.made == "default":
+            return views.get(point.name)
         return point.strengths.policy(point.name, channels=self.dataset.channels)
 
     def _train_trunk(self, shown: Bar) -> None:
@@ -287,7 +295,12 @@ class _Tuning:
             )
         mixture = Mixture(policies=tuple(self._policy(point) for point in self.starting))
         self.trials.train(
-            mixture, steps, start=None, end=self._trunk, advance=lambda: shown.advance("trunk", 1)
+            mixture,
+            steps,
+            start=None,
+            end=self._trunk,
+            advance=lambda: shown.advance("trunk", 1),
+            skip=shown.skip,
         )
 
     def _first_rung(self, number: int, shown: Bar) -> None:
@@ -328,8 +341,11 @@ class _Tuning:
 
     def _value(self, row: dict[str, Any], rung: int) -> float:
         """Return what points are ordered by; the least where the training diverged."""
-        value = row["rungs"][rung][self.record["judge"]]
-        return -math.inf if value is None else float(value)
+        found, judge = row["rungs"][rung], self.record["judge"]
+        if found[judge] is None:
+            return -math.inf
+        collapsed = judge == "rank" and "collapse" in found["verdict"]
+        return 0.0 if collapsed else float(found[judge])
 
     def _survivors(self, rung: int) -> list[dict[str, Any]]:
         """Return the best points of the rung before, and the default."""
@@ -365,15 +381,14 @@ class _Tuning:
                 start=before,
                 end=end,
                 advance=lambda: shown.advance(f"{row['name']}, rung {rung + 1}", 1),
+                skip=shown.skip,
             )
             judged = self.trials.judge(encoder, policy)
         except NonFinite:
             judged = DIVERGED
-        if judged.right is not None:
-            np.save(end.with_suffix(".npy"), judged.right)
         row["rungs"].append(_judged(judged, steps, time.perf_counter() - started))
         self._save()
-        if rung:
+        if rung and judged is not DIVERGED:
             before.unlink(missing_ok=True)
 
     def _split(self, name: str, steps: int, shown: Bar) -> None:
@@ -385,6 +400,15 @@ class _Tuning:
             shown.skip(steps)
             return
         started = time.perf_counter()
+        try:
+            found = self._judged_split(name, steps, lambda _: shown.advance(name, 1))
+        except Failed:
+            found = {"information": None, "accuracy": None, "standard_error": None}
+        seconds = round(time.perf_counter() - started, 1)
+        row = {"name": name, **found, "steps": steps, "seconds": seconds}
+        self._save(splits=[*self.record["splits"], row])
+
+    def _judged_split(self, name: str, steps: int, observer: Observer) -> dict[str, Any]:
         maker = PixelFlow(name, couplings=1).to(self.trials.fabric.device)
         players = train_encoders(
             maker,
@@ -393,7 +417,8 @@ class _Tuning:
             steps=steps,
             batch_size=self.trials.settings.batch_size,
             seed=self.asked.seed,
-            observers=(lambda _: shown.advance(name, 1),),
+            checkpoint=self.trained / f"split-{len(self.record['splits'])}.pt",
+            observers=(observer,),
         )
         looked = self.trials.looked
         fitted, judged = (
@@ -406,15 +431,11 @@ class _Tuning:
             players, train=train, validation=validation, test=validation, seed=self.asked.seed
         )
         read, information = found.get("accuracy", {}), found["information"]
-        row = {
-            "name": name,
+        return {
             "information": {"nats": information.pop("value"), **information},
             "accuracy": read.get("validation"),
             "standard_error": read.get("standard_error"),
-            "steps": steps,
-            "seconds": round(time.perf_counter() - started, 1),
         }
-        self._save(splits=[*self.record["splits"], row])
 
     def _held(self, rows: np.ndarray) -> Held:
         labels = None if self.trials.readings is None else self.dataset.labels
@@ -425,22 +446,25 @@ class _Tuning:
             classes=max(2, len(self.dataset.classes)),
         )
 
-    def _finish(self) -> None:
-        """Put the points in order, and write what is asked of them."""
+    def _conclude(self) -> None:
+        """Put the points in order, read best and default on test images, write the policy."""
         ranked = sorted(self._rows(), key=self._standing, reverse=True)
+        default = next(row for row in ranked if row["name"] == self.record["default"])
         best = ranked[0]
-        policy = self._policy(replace(_point(best), name="tuned"))
+        tested, gain = self._test(best, default)
+        if tested is not None and tested["interval"][0] <= tested["chance"]:
+            best, gain = default, None
+        policy = replace(self._policy(_point(best)), name="tuned")
         policy.save(self.folder.path / "policy.json")
         self.folder.write_arrays("pictures.npz", **self._pictures())
         self._save(
             order=[row["name"] for row in ranked],
-            best=best["name"],
-            gain=self._gain(best),
+            tested=tested,
+            gain=gain,
             two_lines=self._two_lines(),
-            trust=self._trust(),
+            trust={judge: self._trust(judge) for judge in ("rank", "lidar")},
             notes=self._notes(),
-            environment=environment(self.trials.fabric.device),
-            status="finished",
+            best=best["name"],
         )
 
     def _reached(self, row: dict[str, Any]) -> int:
@@ -452,26 +476,36 @@ class _Tuning:
         reached = self._reached(row)
         return reached, self._value(row, reached - 1) if reached else -math.inf
 
-    def _gain(self, best: dict[str, Any]) -> dict[str, Any] | None:
-        """Return by how much the best beats the default, paired over probes and images."""
-        default = next(row for row in self._rows() if row["name"] == self.record["default"])
-        if best is default or self.trials.readings is None:
-            return None
-        rungs = min(self._reached(row) for row in (best, default))
-        if rungs == 0:
-            return None
-        ours, theirs = (
-            np.load(self._file(self._rows().index(row), rungs - 1).with_suffix(".npy"))
-            for row in (best, default)
+    def _test(
+        self, best: dict[str, Any], default: dict[str, Any]
+    ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+        """Return how well the best does on test images, and by how much it beats the default.
+
+        The gain is paired over probes and images; there is none where both were not trained alike.
+        """
+        readings, rung = self.trials.readings, self._reached(best) - 1
+        if readings is None or len(readings.test) < FEWEST_LABELS:
+            return None, None
+        paired = (
+            [best] if best is default or self._reached(default) != rung + 1 else [best, default]
         )
-        resamples = self.trials.resamples()
-        replicates = (resampled_accuracy(right, resamples) for right in (ours, theirs))
-        low, high = interval(np.subtract(*replicates))
-        return {
-            "value": round(float(ours.mean() - theirs.mean()), 4),
-            "interval": [round(low, 4), round(high, 4)],
-            "rung": rungs,
+        found = [
+            self.trials.test(self.trials.encoder(self._file(self._rows().index(row), rung)))
+            for row in paired
+        ]
+        assert self.dataset.labels is not None
+        tested = {
+            "name": best["name"],
+            "images": len(readings.test),
+            "chance": round(1 / len(np.unique(self.dataset.labels[readings.test])), 4),
+            "rung": rung + 1,
+            **_with_interval(found[0].value, found[0].replicates),
         }
+        if len(found) == 1:
+            return tested, None
+        ours, theirs = found
+        gain = _with_interval(ours.value - theirs.value, ours.replicates - theirs.replicates)
+        return tested, gain
 
     def _two_lines(self) -> dict[str, Any] | None:
         """Test whether accuracy rises and then falls over information, after the first rung."""
@@ -491,13 +525,17 @@ class _Tuning:
         record = asdict(found)
         return {"break": record.pop("at"), **record}
 
-    def _trust(self) -> dict[str, Any] | None:
-        """Return how well the points would have been chosen without labels."""
-        rows = [row for row in self._rows() if math.isfinite(self._value(row, 0))]
+    def _trust(self, judge: str) -> dict[str, Any] | None:
+        """Return how well the points would have been chosen by a diagnostic, without labels."""
+        rows = [
+            row
+            for row in self._rows()
+            if math.isfinite(self._value(row, 0)) and row["rungs"][0][judge] is not None
+        ]
         if self.trials.readings is None or len(rows) < 3:
             return None
         accuracy = [row["rungs"][0]["accuracy"] for row in rows]
-        rank = [row["rungs"][0]["rank"] for row in rows]
+        rank = [row["rungs"][0][judge] for row in rows]
         found = kendalltau(accuracy, rank)
         chosen = int(np.argmax(rank))
         return {
@@ -513,13 +551,19 @@ class _Tuning:
         notes = [
             "One seed. All trainings start from one trunk; a long training from scratch with the "
             "same views can come out differently.",
-            "The best of several points on the same images is a little flattered by them: judge "
-            "the encoder that you train with its views on images kept apart.",
         ]
-        if self.trials.readings is not None and (few := len(self.trials.readings.judged)) < 200:
+        readings = self.trials.readings
+        if readings is None:
+            return notes
+        notes.append(
+            "Accuracies of points are of the images that chose: those of the best flatter."
+        )
+        if (few := len(readings.judged)) < 200:
             notes.append(
                 f"Only {few} validation images have labels: differences of a few points are chance."
             )
+        if (few := len(readings.test)) < FEWEST_LABELS:
+            notes.append(f"Only {few} test images have labels: the gain is not measured.")
         return notes
 
     def _pictures(self) -> dict[str, np.ndarray]:
@@ -555,9 +599,15 @@ def _judged(judged: Judged, steps: int, seconds: float) -> dict[str, Any]:
         "accuracy": rounded(judged.accuracy),
         "standard_error": rounded(judged.standard_error),
         "rank": rounded(None if math.isnan(judged.rank) else judged.rank),
+        "lidar": rounded(None if math.isnan(judged.lidar) else judged.lidar),
         "verdict": judged.verdict,
         "seconds": round(seconds, 2),
     }
+
+
+def _with_interval(value: float, replicates: np.ndarray) -> dict[str, Any]:
+    low, high = interval(replicates)
+    return {"value": round(value, 4), "interval": [round(low, 4), round(high, 4)]}
 
 
 def _point(row: dict[str, Any]) -> Point:

@@ -5,6 +5,7 @@ where they are. A branch takes over all that was learned, heads included, and be
 its own.
 """
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,17 +14,17 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int, Int64
+from jaxtyping import Float, Int, Int64
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from coview.data import Dataset, Splits
-from coview.data.splits import split
 from coview.diagnostics import diagnose, effective_rank
 from coview.encoders import Encoder
 from coview.objectives import Objective
-from coview.probes import linear_probe
+from coview.probes import LinearProbe, linear_probe
 from coview.probes.draws import label_draws
-from coview.probes.intervals import Resamples, resample, resampled_accuracy
+from coview.probes.intervals import resample, resampled_accuracy
 from coview.random import generator
 from coview.search import audit_critic as critic
 from coview.search.audit_critic import Measured, Parts
@@ -50,24 +51,32 @@ _DIAGNOSED = 512
 
 
 class Readings(NamedTuple):
-    """Labelled images: those that each of several probes is fitted on, and those that judge it."""
+    """Labelled images: those that each of several probes is fitted on, and those that judge it.
+
+    `judged` judge every point, and choose the strengths of the probes; `test` are read once, at the
+    end, and choose nothing.
+    """
 
     draws: tuple[Int64[np.ndarray, " _"], ...]
     judged: Int64[np.ndarray, " judged"]
+    test: Int64[np.ndarray, " test"]
+
+
+class Accuracy(NamedTuple):
+    """Balanced accuracy: the mean over classes of the share found, and its replicates."""
+
+    value: float
+    replicates: Float[np.ndarray, " resample"]
 
 
 class Judged(NamedTuple):
-    """What a branch is worth.
-
-    `right` tells for each probe and labelled validation image whether the label was found; None
-    without labels.
-    """
+    """What a branch is worth: balanced accuracy, None without labels; diagnostics and verdict."""
 
     accuracy: float | None
     standard_error: float | None
     rank: float
+    lidar: float
     verdict: str
-    right: Bool[np.ndarray, "probe image"] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +138,7 @@ class Trials:
         seed: int,
         fabric: Fabric,
     ) -> "Trials":
-        """Divide the images as `pretrain` does: the test part of labelled ones is not touched."""
+        """Divide the images as `pretrain` does; nothing but `test` reads the test part."""
         dataset = dataset.to(fabric.device)
         splits = splits_of(dataset, seed=seed)
         readings = (
@@ -141,7 +150,7 @@ class Trials:
         else:
             held = splits.validation
             unlabelled = replace(dataset.subset(held), labels=None)
-            choose, measure, _ = split(unlabelled, (1 / 3, 2 / 3, 0.0), seed=seed)
+            choose, measure, _ = critic.divided(unlabelled, (1 / 3, 2 / 3, 0.0), seed=seed)
             parts = critic.parts_of(dataset, splits.train, held[choose], held[measure], seed=seed)
         looked = _some(held, seed, "looked")
         training = replace(dataset.subset(parts.fit), labels=None)
@@ -173,10 +182,12 @@ class Trials:
         start: Path | None,
         end: Path,
         advance: Callable[[], object] = lambda: None,
+        skip: Callable[[int], object] = lambda _: None,
     ) -> Encoder:
         """Train from what was learned before, write what is learned, return the encoder.
 
-        Images and their views go on from where they were; the schedule begins anew.
+        Images and their views go on from where they were; the schedule begins anew. A training that
+        was stopped part-way goes on, a minute back at most.
 
         Args:
             maker: Makes the views.
@@ -184,16 +195,20 @@ class Trials:
             start: What to go on from; None is the beginning.
             end: File to write.
             advance: Called after every step.
+            skip: Called with the steps that need not be taken again.
         """
         with isolated(self.settings.seed, "tune"):
             job = self._job(maker, steps)
             learned = {name: part for name, part in job.state.parts.items() if name != "optimizer"}
-            taken = 0
+            taken, part_way = 0, end.with_suffix(".part-way.pt")
             if start is not None:
                 stored = checkpoints.load(start)
                 taken = stored["taken"]
                 for name, part in learned.items():
                     part.load_state_dict(stored[name])
+            if part_way.is_file():
+                job.state.restore(part_way)
+                skip(job.state.step)
 
             def observe(seen: Seen) -> None:
                 advance()
@@ -204,10 +219,12 @@ class Trials:
                 steps=steps,
                 batches=lambda step: job.batches(taken + step),
                 observers=(observe,),
+                checkpoint=part_way,
                 seed=self.settings.seed,
             )
         state = {name: part.state_dict() for name, part in learned.items()}
         checkpoints.save(end, {**state, "taken": taken + steps})
+        part_way.unlink()
         return job.learner.encoder.eval()
 
     def encoder(self, start: Path) -> Encoder:
@@ -252,38 +269,61 @@ class Trials:
             fabric=self.fabric,
         )[0]
         h = seen[np.searchsorted(rows, self.looked)]
-        rank, verdict = effective_rank(h), diagnose(views).verdict
-        labels = self.dataset.labels
-        if self.readings is None or labels is None:
-            return Judged(None, None, rank, verdict, None)
-        shown = np.unique(np.concatenate(self.readings.draws))
-        read, known = (
-            extract(encoder, self.dataset, shown),
-            seen[np.searchsorted(rows, validation)],
-        )
-        right = []
-        for draw in self.readings.draws:
-            probe = linear_probe(
-                read[np.searchsorted(shown, draw)],
-                torch.from_numpy(labels[draw]),
-                classes=len(self.dataset.classes),
-                validation=(known, torch.from_numpy(labels[validation])),
-            )
-            right.append(probe.predict(known) == labels[validation])
-        found = np.stack(right)
-        error = float(resampled_accuracy(found, self.resamples()).std())
-        return Judged(float(found.mean()), error, rank, verdict, found)
+        found = diagnose(views)
+        lidar = next((one.value for one in found.measures if one.name == "LiDAR"), math.nan)
+        about = (effective_rank(h), lidar, found.verdict)
+        if self.readings is None:
+            return Judged(None, None, *about)
+        known = seen[np.searchsorted(rows, validation)]
+        accuracy = self._accuracy(self._probes(encoder, known), known, validation)
+        return Judged(accuracy.value, float(accuracy.replicates.std()), *about)
 
-    def resamples(self) -> Resamples:
-        """Return replicates of the judging images, whole groups at a time; the same at any call."""
+    def test(self, encoder: Encoder) -> Accuracy:
+        """Read the test images out; two encoders' replicates are of the same images and probes."""
         assert self.readings is not None
-        groups = self.dataset.groups
-        return resample(
-            len(self.readings.judged),
-            groups=None if groups is None else groups[self.readings.judged],
+        known, h = (
+            extract(encoder, self.dataset, rows)
+            for rows in (self.readings.judged, self.readings.test)
+        )
+        return self._accuracy(self._probes(encoder, known), h, self.readings.test)
+
+    def _probes(self, encoder: Encoder, known: Float[Tensor, "judged dim"]) -> list[LinearProbe]:
+        """Fit a probe to each draw of labels, its strength chosen on the images that judge."""
+        assert self.readings is not None
+        assert self.dataset.labels is not None
+        labels = torch.from_numpy(self.dataset.labels)
+        shown = np.unique(np.concatenate(self.readings.draws))
+        read = extract(encoder, self.dataset, shown)
+        return [
+            linear_probe(
+                read[np.searchsorted(shown, draw)],
+                labels[draw],
+                classes=len(self.dataset.classes),
+                validation=(known, labels[self.readings.judged]),
+            )
+            for draw in self.readings.draws
+        ]
+
+    def _accuracy(
+        self,
+        probes: Sequence[LinearProbe],
+        h: Float[Tensor, "image dim"],
+        rows: Int64[np.ndarray, " image"],
+    ) -> Accuracy:
+        """Return how well probes do on images; whole groups are resampled."""
+        assert self.dataset.labels is not None
+        labels, groups = self.dataset.labels[rows], self.dataset.groups
+        right = np.stack([probe.predict(h) == labels for probe in probes])
+        _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        weights = 1 / (counts[codes] * len(counts))
+        resamples = resample(
+            len(rows),
+            groups=None if groups is None else groups[rows],
             resamples=2000,
             seed=self.settings.seed,
         )
+        weighted = replace(resamples, test=resamples.test * weights)
+        return Accuracy(float((right @ weights).mean()), resampled_accuracy(right, weighted))
 
     def _job(self, maker: Policy | Mixture, steps: int) -> Job:
         settings = replace(self.settings, views=maker)
@@ -295,9 +335,9 @@ def _readings(
 ) -> Readings | None:
     """Return labelled images to fit probes and to judge them; None, said, if they are too few."""
     labels = np.zeros(0) if dataset.labels is None else dataset.labels
-    train, validation = (
+    train, validation, test = (
         _some(rows[labels[rows] >= 0], seed, name)
-        for name, rows in (("train", splits.train), ("validation", splits.validation))
+        for name, rows in zip(("train", "validation", "test"), splits, strict=True)
     )
     if len(np.unique(labels[train])) < 2 or len(validation) < FEWEST_LABELS:
         warnings.warn(
@@ -308,7 +348,7 @@ def _readings(
         )
         return None
     draws = label_draws(labels[train], per_class=labels_per_class, draws=DRAWS, seed=seed)
-    return Readings(tuple(train[draw] for draw in draws) or (train,), validation)
+    return Readings(tuple(train[draw] for draw in draws) or (train,), validation, test)
 
 
 def _some(rows: Int64[np.ndarray, " row"], seed: int, name: str) -> Int64[np.ndarray, " chosen"]:

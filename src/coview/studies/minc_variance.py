@@ -14,7 +14,7 @@ from typing import cast
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from coview.encoders import Projector
 from coview.objectives import minc, spectral_contrastive
@@ -84,14 +84,14 @@ def pool(steps: int, seed: int) -> tuple[Features, Weight]:
         images.fetch(everyone), index=everyone, seed=seed, epoch=0, size=images.size
     )
     learner.eval()
-    projector = cast(Projector, learner.projector)
+    *first, last = cast(Projector, learner.projector)
+    inner = nn.Sequential(*first)
     with torch.no_grad():
         hidden = [
-            projector[:-1](learner.encoder(chunk))
-            for chunk in torch.split(made.views.flatten(0, 1), 512)
+            inner(learner.encoder(chunk)) for chunk in torch.split(made.views.flatten(0, 1), 512)
         ]
     features = torch.cat(hidden).reshape(2, len(images), -1).double()
-    return features, projector[-1].get_parameter("weight").detach().double()
+    return features, last.get_parameter("weight").detach().double()
 
 
 def run(settings: Settings, folder: Path) -> Measured:
