@@ -92,7 +92,6 @@ def cell(row: str, asked: Learning, material: Material, *, validate: bool) -> di
         record["critics"] = fresh_critics(
             {"views": maker},
             material.unseen,
-            groups=material.groups,
             steps=asked.critic_steps,
             seed=asked.seed,
         )

@@ -120,7 +120,6 @@ def test_it_finds_what_must_be_shared():
     (row,) = fresh_critics(
         {"raw": raw, "learned": learned},
         material.unseen,
-        groups=None,
         steps=300,
         seed=0,
         families=(("infonce", "separable"),),

@@ -9,6 +9,7 @@ import torch
 
 from coview import data
 from coview.data import Scenes
+from coview.encoders import Encoder
 from coview.pages.audit_page import write_audit_page
 from coview.search.audit import audit_views
 from coview.search.audit_variants import FRAME, Variants
@@ -174,6 +175,14 @@ def test_the_reader_may_be_given(colours, tmp_path):
 def test_what_cannot_be_audited_is_refused(colours, tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         audit_views(colours, **{"steps": 1, "out": tmp_path / "a", **arguments})
+    assert not (tmp_path / "a").exists()
+
+
+def test_an_encoder_of_other_images_is_refused_before_the_work(colours, tmp_path):
+    half = (0.5, 0.5, 0.5)
+    other = Encoder(torch.nn.Flatten(), dim=1, size=SIDE, mean=half, std=half)
+    with pytest.raises(ValueError, match="images have 4 channels, the encoder 3"):
+        audit_views(colours, steps=1, encoder=other, out=tmp_path / "a")
     assert not (tmp_path / "a").exists()
 
 

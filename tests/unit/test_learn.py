@@ -2,10 +2,12 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from colour_problem import flat_colours
 from coview.search.learn import learn_views, play
@@ -78,6 +80,41 @@ def test_labels_are_shown_but_decide_nothing_without_supervision(monkeypatch):
         _, record = play(asked, prepare(colours, asked))
         assert "knn" in record["history"][-1]
         assert ("knn" not in looked[-1]) == hidden
+
+
+def test_images_without_a_label_are_looked_at_too(tmp_path):
+    """Critics, curves and the bound take all held-out images; accuracies those with a label."""
+    colours = flat_colours(300)
+    colours = replace(colours, labels=np.where(np.arange(300) % 5 == 0, colours.labels, -1))
+    asked = resolve(Learning(source=colours, **TINY), colours)
+    material = prepare(colours, asked)
+    assert len(material.unseen.index) == 300 - len(material.train)
+    for part in (material.validation, material.test):
+        assert 0 < len(part.known) < len(part.index) / 3
+        assert (part.labels[part.known] >= 0).all()
+    folder = learn_views(colours, out=tmp_path / "run", **TINY)
+    record = json.loads((folder / "learn.json").read_text())
+    accuracy = record["encoders"]["raw"]["accuracy"]
+    assert accuracy["n"] == len(material.test.known)
+    assert accuracy["n_validation"] == len(material.validation.known)
+    assert record["encoders"]["raw"]["information"]["n"] == len(material.test.index)
+    assert record["games"][0]["history"][-1]["n"] == len(material.validation.known)
+    assert record["critics"][0]["raw"]["n"] > len(material.unseen.index) / 5
+
+
+def test_a_table_may_label_some_images_only(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    lines = ["file,label"]
+    for i in range(120):
+        pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{i}.png")
+        lines += [f"{i}.png,{'ab'[i % 2]}"] if i < 60 else []
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    folder = learn_views(
+        tmp_path / "images", labels=tmp_path / "labels.csv", out=tmp_path / "run", **TINY
+    )
+    assert json.loads((folder / "learn.json").read_text())["encoders"]["raw"]["accuracy"]
 
 
 def test_two_divergences_are_an_error(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from PIL import Image
 
 from coview import data, views
 from coview.diagnostics import effective_rank
+from coview.encoders import Encoder
 from coview.information import Estimate
 from coview.pages.tune_page import write_tune_page
 from coview.probes import linear_probe
@@ -492,11 +493,11 @@ def test_a_tuning_takes_its_minutes(colours, tmp_path, monkeypatch, splits):
     script(monkeypatch, dict.fromkeys([p.name for p in starting_points("small")], 0.5))
     monkeypatch.setattr(Trials, "judge", taking(2.0, Judged(0.5, 0.1, 3.0, 2.0, "healthy")))
     monkeypatch.setattr(Trials, "measure", taking(3.0, MEASURED))
-    monkeypatch.setattr(Trials, "encoder", taking(0.0))
+    monkeypatch.setattr(Trials, "encoder", taking(0.0, object.__new__(Encoder)))
     monkeypatch.setattr(Trials, "test", taking(2.0, around(0.6)))
     monkeypatch.setattr(tune, "train_encoders", train_encoders)
     monkeypatch.setattr(tune, "judge_encoders", lambda *_, **__: copy.deepcopy(read))
-    tune_views(colours, points=9, minutes=10, splits=splits, batch_size=32, out=tmp_path / "tune")
+    tune_views(colours, points=9, minutes=10.0, splits=splits, batch_size=32, out=tmp_path / "tune")
     assert 9 < now[0] / 60 < 10.5
 
 

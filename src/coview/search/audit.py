@@ -27,6 +27,7 @@ from coview.search.audit_variants import FRAME, Comparison, Kept, Variants, name
 from coview.search.begun import begun
 from coview.search.progress import bar
 from coview.training.devices import start
+from coview.training.features import extract
 from coview.training.job import find_policy
 from coview.training.loading import load, save_encoder
 from coview.training.pretrain import default_views, fingerprint
@@ -97,6 +98,8 @@ def audit_views(
     policy = find_policy(views) if isinstance(views, str) else views
     variants = Variants.of(policy)
     reader = load(encoder) if isinstance(encoder, str | Path) else encoder
+    if reader is not None:
+        extract(reader.to(fabric.device), dataset, np.arange(2))  # errors come before the work
     folder = RunFolder(out)
     asked = {
         "policy": variants.policy.to_dict(),

@@ -114,7 +114,6 @@ def _learn(asked: Learning) -> Path:
                 "critics": fresh_critics(
                     {"raw": raw.to(device), "learned": learned},
                     material.unseen,
-                    groups=material.groups,
                     steps=asked.critic_steps,
                     seed=asked.seed,
                     told=lambda name: console.print(f"4/4 fresh critics: {name}", highlight=False),
@@ -243,13 +242,8 @@ def _checked(generator: PixelFlow, material: Material) -> dict[str, Any]:
 
 
 def _some(held: Held, most: int) -> Held:
-    rows = np.linspace(0, len(held.index) - 1, min(len(held.index), most)).astype(np.int64)
-    return Held(
-        images=held.images[torch.from_numpy(rows)],
-        index=held.index[rows],
-        labels=None if held.labels is None else held.labels[rows],
-        classes=held.classes,
-    )
+    rows = np.linspace(0, len(held.index) - 1, min(len(held.index), most))
+    return held.some(rows.astype(np.int64))
 
 
 def _play_stages(
@@ -331,7 +325,9 @@ def _open(asked: Learning) -> Dataset:
     if isinstance(asked.source, Dataset):
         return asked.source
     labels = None if isinstance(asked.labels, str) and asked.labels == "none" else asked.labels
-    return data.open(asked.source, size=asked.size, largest=96, labels=labels)
+    return data.open(
+        asked.source, size=asked.size, largest=96, labels=labels, missing_labels="unlabelled"
+    )
 
 
 def _default_folder(asked: Learning) -> Path:

@@ -1,6 +1,5 @@
 """A frozen generator, judged: fresh encoders, a linear probe, fresh critics of several families."""
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from coview.information import Estimate, estimate_information
 from coview.information.critics import CriticName
 from coview.information.fit import Estimator
 from coview.probes import linear_probe
+from coview.probes.intervals import resample, resampled_accuracy
 from coview.search.learn_game import GameStep, Maker, Players, Turn
 from coview.search.learn_watch import Held, chunks, estimate_record, information, outlook
 from coview.training.loop import Observer, State, run
@@ -74,17 +74,16 @@ def judge_encoders(
     """Return what encoders find on held-out images, and how well the labels are read from them.
 
     The strength of the probe is chosen on the validation images; the accuracy of both views
-    together is that of the test images, of each view alone that of the validation images.
+    together is that of the test images, of each view alone that of the validation images. The
+    information is that of all test images, with or without a label.
     """
     seen = outlook(players, test, seed=seed)
     record: dict[str, Any] = {"information": estimate_record(information(seen.embeddings))}
+    train, validation, test = (part.some(part.known) for part in (train, validation, test))
     if train.labels is None or validation.labels is None or test.labels is None:
         return record
-    parts = {
-        "train": outlook(players, train, seed=seed),
-        "validation": outlook(players, validation, seed=seed),
-        "test": seen,
-    }
+    held = {"train": train, "validation": validation, "test": test}
+    parts = {name: outlook(players, part, seed=seed) for name, part in held.items()}
     sides: dict[str, Callable[[str], Tensor]] = {
         "both": lambda part: torch.cat([parts[part].first, parts[part].second], 1),
         "first": lambda part: parts[part].first,
@@ -101,9 +100,10 @@ def judge_encoders(
         right = probe.predict(side("validation")) == validation.labels
         accuracy["validation" if name == "both" else f"{name} view"] = float(np.mean(right))
         if name == "both":
-            share = float(np.mean(probe.predict(side("test")) == test.labels))
-            accuracy["test"] = share
-            accuracy["standard_error"] = math.sqrt(share * (1 - share) / len(test.index))
+            right = probe.predict(side("test")) == test.labels
+            resamples = resample(len(right), groups=test.groups, resamples=2000, seed=seed)
+            accuracy["test"] = float(np.mean(right))
+            accuracy["standard_error"] = float(resampled_accuracy(right[None], resamples).std())
     return record | {"accuracy": accuracy}
 
 
@@ -111,7 +111,6 @@ def fresh_critics(
     makers: dict[str, Maker],
     held: Held,
     *,
-    groups: np.ndarray | None,
     steps: int,
     seed: int,
     families: tuple[tuple[Estimator, CriticName], ...] = FAMILIES,
@@ -125,44 +124,37 @@ def fresh_critics(
     Args:
         makers: The generators by name, frozen.
         held: Held-out images, of which at most 6,000 are used.
-        groups: Group of each, or None.
         steps: Of each fit, at most.
         seed: Of parts, weights and batches.
         families: Estimator and critic of each fit.
         told: Called with the name of each family before its fit.
     """
     rows = np.linspace(0, len(held.index) - 1, min(len(held.index), _MOST_CRITIC_IMAGES))
-    chosen = rows.astype(np.int64)
-    some = Held(
-        images=held.images[torch.from_numpy(chosen)],
-        index=held.index[chosen],
-        labels=None,
-        classes=held.classes,
-    )
-    views: dict[str, tuple[Tensor, Tensor]] = {}
-    for name, maker in makers.items():
-        with torch.no_grad():
-            pairs = chunks(maker, some, seed=seed)
-        first, second = (torch.cat([pair[side] for pair in pairs]) for side in (0, 1))
-        views[name] = first, second
+    some = held.some(rows.astype(np.int64))
     records = []
     for estimator, critic in families:
         told(f"{estimator}, {critic}")
         found: dict[str, Estimate] = {
             name: estimate_information(
-                *pair,
+                *_views(maker, some, seed),
                 estimator=estimator,
                 critic=critic,
-                groups=None if groups is None else groups[chosen],
+                groups=some.groups,
                 seed=seed,
                 steps=steps,
                 batch_size=128,
             )
-            for name, pair in views.items()
+            for name, maker in makers.items()
         }
         row: dict[str, Any] = {"estimator": estimator, "critic": critic}
         records.append(row | {name: estimate_record(e) for name, e in found.items()})
     return records
+
+
+@torch.no_grad()
+def _views(maker: Maker, held: Held, seed: int) -> tuple[Tensor, Tensor]:
+    first, second = zip(*chunks(maker, held, seed=seed), strict=True)
+    return torch.cat(first), torch.cat(second)
 
 
 def channels_of(maker: Maker, dataset: Dataset) -> tuple[int, ...]:

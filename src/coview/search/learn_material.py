@@ -45,6 +45,7 @@ class Material:
             index=np.concatenate([part.index for part in both]),
             labels=None,
             classes=self.test.classes,
+            groups=self.groups,
         )
 
 
@@ -139,9 +140,10 @@ def _labelled(labels: np.ndarray, asked: Learning) -> np.ndarray | None:
 
 def _held(part: Dataset, *, places: np.ndarray) -> Held:
     labels = part.labels
-    if labels is not None and (labels < 0).any():
-        known = np.flatnonzero(labels >= 0)
-        part, places = (part.subset(known), places[known]) if len(known) else (part, places)
-        labels = part.labels if len(known) else None
-    images = part.fetch(np.arange(len(part)))
-    return Held(images=images, index=places, labels=labels, classes=max(2, len(part.classes)))
+    return Held(
+        images=part.fetch(np.arange(len(part))),
+        index=places,
+        labels=labels if labels is not None and (labels >= 0).any() else None,
+        classes=max(2, len(part.classes)),
+        groups=part.groups,
+    )

@@ -31,6 +31,9 @@ FAR = 100.0
 NOTHING = 0.05
 """Nats below which views are said to share nothing."""
 
+SAME_NATS, SAME_SHARE = 0.2, 0.05
+"""Losses of information and accuracy that must be ruled out for "no less" and "as well"."""
+
 EARLY = 0.5
 """Share of the steps up to which a failed game is begun again."""
 
@@ -52,14 +55,32 @@ class Held:
     Attributes:
         images: uint8.
         index: Source index of each image.
-        labels: Class of each, or None.
+        labels: Class of each, -1 where it is not known; or None.
         classes: How many there are.
+        groups: Group of each, or None.
     """
 
     images: Pixels
     index: Int[np.ndarray, " image"]
     labels: Int[np.ndarray, " image"] | None
     classes: int
+    groups: Int[np.ndarray, " image"] | None = None
+
+    @property
+    def known(self) -> Int[np.ndarray, " known"]:
+        """Places of the images whose class is known."""
+        known: np.ndarray = np.flatnonzero([] if self.labels is None else self.labels >= 0)
+        return known
+
+    def some(self, places: Int[np.ndarray, " chosen"]) -> "Held":
+        """Return some of the images."""
+        return Held(
+            images=self.images[torch.from_numpy(places)],
+            index=self.index[places],
+            labels=None if self.labels is None else self.labels[places],
+            classes=self.classes,
+            groups=None if self.groups is None else self.groups[places],
+        )
 
 
 class Outlook(NamedTuple):
@@ -197,26 +218,29 @@ class Watch:
     def look(self) -> dict[str, Any]:
         """Return what the held-out images show: information, accuracies, spread of each view."""
         seen = outlook(self.players, self.held, seed=self.seed)
-        row: dict[str, Any] = {"n": len(self.held.index), "spread": list(seen.spread)}
+        known = self.held.known
+        row: dict[str, Any] = {"n": len(known), "spread": list(seen.spread)}
         if not all(torch.isfinite(x).all() for x in (seen.first, seen.second)):
             return row | {"spread": [math.inf, math.inf]}
         if seen.embeddings:
             row["information"] = estimate_record(information(seen.embeddings))
         labels = self.held.labels
         if labels is not None and seen.predicted:
-            row["classifiers"] = [float(np.mean(p.numpy() == labels)) for p in seen.predicted]
+            row["classifiers"] = [
+                float(np.mean(p.numpy()[known] == labels[known])) for p in seen.predicted
+            ]
         if labels is not None and self.memory is not None and self.memory.labels is not None:
-            known = outlook(self.players, self.memory, seed=self.seed)
+            memory = outlook(self.players, self.memory, seed=self.seed)
             row["knn"] = [
                 float(
                     np.mean(
                         knn_predict(
-                            h, self.memory.labels, queries, classes=self.held.classes
+                            h, self.memory.labels, queries[known], classes=self.held.classes
                         ).numpy()
-                        == labels
+                        == labels[known]
                     )
                 )
-                for h, queries in ((known.first, seen.first), (known.second, seen.second))
+                for h, queries in ((memory.first, seen.first), (memory.second, seen.second))
             ]
             self.latest.knn = max(row["knn"])
         return row
@@ -282,6 +306,7 @@ def verdict(record: Mapping[str, Any]) -> dict[str, str]:
     errors = [
         math.hypot(row["learned"]["standard_error"], row["raw"]["standard_error"]) for row in rows
     ]
+    ceilings = [any("saturated" in w for w in row["raw"]["warnings"]) for row in rows]
     fell = [gap < -2 * error for gap, error in zip(gaps, errors, strict=True)]
     rose = [gap > 2 * error for gap, error in zip(gaps, errors, strict=True)]
     ranged = f"{min(gaps):+.2f} to {max(gaps):+.2f} nats".replace("-", "−")
@@ -294,9 +319,13 @@ def verdict(record: Mapping[str, Any]) -> dict[str, str]:
         word = "the fresh critics contradict each other"
     elif any(fell):
         word = "not every fresh critic finds that the learned views share less"
-    else:
+    elif all(ceilings):
+        word = "whether less is shared cannot be told, at the ceiling"
+    elif all(g - 2 * e > -SAME_NATS for g, e in zip(gaps, errors, strict=True)):
         word = "no less is shared"
-    saturated = sum(any("saturated" in w for w in row["raw"]["warnings"]) for row in rows)
+    else:
+        word = "whether less is shared cannot be told"
+    saturated = sum(ceilings)
     why = f"Learned minus raw: {ranged}, on images that the generator never saw"
     why += f"; {saturated} of them at their ceiling on the raw split." if saturated else "."
     raw, learned = (record["encoders"][name].get("accuracy") for name in ("raw", "learned"))
@@ -304,15 +333,21 @@ def verdict(record: Mapping[str, Any]) -> dict[str, str]:
         return {"word": word, "why": f"{why} Without labels nobody knows whether it was noise."}
     gain = 100 * (learned["test"] - raw["test"])
     error = 100 * math.hypot(learned["standard_error"], raw["standard_error"])
-    if gain < -2 * error:
-        word += ", and lose part of the labels"
-    elif gain > 2 * error:
-        word += ", and serve the labels better"
-    else:
-        word += "; the labels are read as well as before"
+    word += _of_labels(gain, error)
     why += (
         f" A linear probe on fresh encoders reads the labels with {100 * learned['test']:.1f} % "
         f"on the learned and {100 * raw['test']:.1f} % on the raw split ({gain:+.1f} points, "
         f"standard error {error:.1f}, one training each)."
     )
     return {"word": word, "why": why}
+
+
+def _of_labels(gain: float, error: float) -> str:
+    """Say what became of the labels, from points gained and their standard error."""
+    if gain < -2 * error:
+        return ", and lose part of the labels"
+    if gain > 2 * error:
+        return ", and serve the labels better"
+    if gain - 2 * error > -100 * SAME_SHARE:
+        return "; the labels are read as well as before"
+    return "; whether the labels are read as well cannot be told"

@@ -444,6 +444,7 @@ class _Tuning:
             index=rows,
             labels=None if labels is None else labels[rows],
             classes=max(2, len(self.dataset.classes)),
+            groups=None if self.dataset.groups is None else self.dataset.groups[rows],
         )
 
     def _conclude(self) -> None:
