@@ -118,6 +118,14 @@ def test_bad_data_are_reported():
     assert any("40 pairs of 60 dimensions" in warning for warning in few.warnings)
 
 
+def test_an_offset_costs_no_digits():
+    few = {"critic": narrow, **(QUICK | {"steps": 20})}
+    plain = estimate_information(X, Y, **few)
+    assert estimate_information(X + 1e9, Y, **few).value == pytest.approx(plain.value, abs=1e-4)
+    ticks = np.round(1e6 * X).astype(np.int64) + 1_700_000_000_000_000
+    assert estimate_information(ticks, Y, **few).value == pytest.approx(plain.value, abs=1e-4)
+
+
 @pytest.mark.parametrize(
     ("changes", "match"),
     [

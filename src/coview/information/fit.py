@@ -200,7 +200,10 @@ def _split(count: int, groups: np.ndarray | None, seed: int) -> tuple[Tensor, Te
 
 @dataclass(frozen=True)
 class _Scaled:
-    """Rows, and the mean and deviation of each column or channel to scale them by."""
+    """Rows, and the mean and deviation of each column or channel to scale them by.
+
+    Both are float64 where the device has it, so that a large offset costs no digits.
+    """
 
     rows: Tensor
     mean: Tensor
@@ -208,14 +211,16 @@ class _Scaled:
 
     @classmethod
     def fitted(cls, rows: Tensor, part: Tensor) -> "_Scaled":
-        seen = rows[part.to(rows.device)].double()
+        precise = torch.float32 if rows.device.type == "mps" else torch.float64
+        seen = rows[part.to(rows.device)].to(precise)
         over = [0, *range(2, rows.ndim)]
         mean, deviation = seen.mean(over, keepdim=True), seen.std(over, keepdim=True, correction=0)
         deviation = torch.where(deviation > 0, deviation, 1.0)
-        return cls(rows, mean.float(), deviation.float())
+        return cls(rows, mean, deviation)
 
     def __getitem__(self, index: Tensor) -> Tensor:
-        return (self.rows[index.to(self.rows.device)].float() - self.mean) / self.deviation
+        rows = self.rows[index.to(self.rows.device)].to(self.mean.dtype)
+        return ((rows - self.mean) / self.deviation).float()
 
 
 @dataclass(frozen=True)
