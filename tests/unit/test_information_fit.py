@@ -16,10 +16,13 @@ from coview.information import (
     convolutional_encoder,
     estimate_each,
     estimate_information,
+    nwj,
     perceptron,
     sparse,
+    student,
 )
-from coview.information.fit import FRACTIONS, _Ensemble, _split
+from coview.information import fit as fitting
+from coview.information.fit import FRACTIONS, _Data, _Ensemble, _Scaled, _split
 from coview.random import generator, torch_generator
 
 QUICK = {"steps": 100, "batch_size": 48, "learning_rate": 4e-3}
@@ -107,6 +110,109 @@ def test_groups_are_undivided_and_side_by_side():
 def test_too_few_steps_are_reported():
     few = estimate_information(X, Y, critic=narrow, steps=3)
     assert any("still rising after 3 steps" in warning for warning in few.warnings)
+
+
+def scripted(monkeypatch, looks, steps):
+    """Fit to given values of the looks, every fifth step, patience 2; return weights and doubts."""
+    monkeypatch.setattr(fitting, "CHECK_EVERY", 5)
+    monkeypatch.setattr(fitting, "PATIENCE", 2)
+    values = iter(torch.tensor(looks))
+    monkeypatch.setattr(_Ensemble, "_choose", lambda *_: next(values))
+    pair = tuple(_Scaled.fitted(torch.from_numpy(side), torch.arange(1600)) for side in (X, Y))
+    torch.manual_seed(0)
+    ensemble = _Ensemble(narrow((1,), (1,)), len(looks[0]))
+    doubts = ensemble.fit(
+        _Data([pair] * len(looks[0])),
+        _split(1600, None, 0),
+        objective=nwj,
+        averaged=False,
+        seed=0,
+        steps=steps,
+        batch_size=32,
+        learning_rate=4e-3,
+    )
+    return [{n: w[i] for n, w in ensemble.weights.items()} for i in range(len(looks[0]))], doubts
+
+
+def test_members_of_an_ensemble_stop_as_alone(monkeypatch):
+    """They peak at looks 1, 3 and 5; what the first would find after it has stopped is too late."""
+    looks = [
+        [3.0, 1.0, 1.0],
+        [2.0, 2.0, 2.0],
+        [1.0, 3.0, 3.0],
+        [9.0, 2.0, 4.0],
+        [9.0, 1.0, 5.0],
+        [9.0, 9.0, 4.0],
+    ]
+    together, doubts = scripted(monkeypatch, looks, 30)
+    for member in range(3):
+        (alone,), own = scripted(monkeypatch, [[look[member]] for look in looks], 30)
+        assert own == [doubts[member]] == [[]]
+        for name, weight in alone.items():
+            torch.testing.assert_close(together[member][name], weight, rtol=0, atol=1e-3)
+    assert len({float(weights["encode_x.5.bias"].sum()) for weights in together}) == 3
+
+
+def test_looks_that_are_not_finite_are_reported(monkeypatch):
+    inf, nan = math.inf, math.nan
+    looks = [[nan, 1.0, 1.0, 1.0], [-inf, 2.0, inf, 2.0], [nan, nan, 3.0, 3.0]]
+    _, doubts = scripted(monkeypatch, looks, 15)
+    assert [len(own) for own in doubts] == [1, 1, 1, 1]
+    assert doubts[0][0].startswith("no look at the rows that choose was finite")
+    assert doubts[1][0].startswith("diverged after step 10: the critic of step 10 is measured")
+    assert doubts[2] == doubts[3] == ["still rising after 15 steps: more may find more"]
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate"), [((X, Y), 3.0), (student(2, 1.0).sample(1600, 0), 1e-3)]
+)
+def test_an_untrained_critic_is_reported(samples, rate):
+    setting = QUICK | {"learning_rate": rate}
+    found = estimate_information(*samples, estimator="nwj", critic=narrow, **setting)
+    assert any("this is the untrained critic" in warning for warning in found.warnings)
+
+
+def test_rows_that_fit_choose_and_measure_are_apart(monkeypatch):
+    seen = {"fit": set(), "choose": set(), "measure": set()}
+    phase = ["fit"]
+
+    def spied(name, call):
+        def during(*arguments):
+            phase.append(name)
+            found = call(*arguments)
+            phase.pop()
+            return found
+
+        return during
+
+    def rows(scaled, index, call=_Scaled.__getitem__):
+        seen[phase[-1]] |= set(index.tolist())
+        return call(scaled, index)
+
+    def fitted(rows, part, call=_Scaled.fitted):
+        seen[phase[-1]] |= set(part.tolist())
+        return call(rows, part)
+
+    monkeypatch.setattr(_Scaled, "__getitem__", rows)
+    monkeypatch.setattr(_Scaled, "fitted", fitted)
+    monkeypatch.setattr(_Ensemble, "_choose", spied("choose", _Ensemble._choose))
+    monkeypatch.setattr(fitting, "_measure", spied("measure", fitting._measure))
+    estimate_information(X[:100], Y[:100], critic=narrow, steps=60, batch_size=16)
+    assert {name: len(found) for name, found in seen.items()} == {
+        "fit": 60,
+        "choose": 15,
+        "measure": 25,
+    }
+    assert len(set.union(*seen.values())) == 100
+
+
+def test_mine_is_fitted_with_its_moving_average():
+    mine, dv = (
+        estimate_information(X, Y, estimator=name, critic=narrow, **(QUICK | {"steps": 20}))
+        for name in ("mine", "dv")
+    )
+    assert mine.value != pytest.approx(dv.value, abs=1e-4)
+    assert mine.value == pytest.approx(dv.value, abs=0.1)
 
 
 def test_bad_data_are_reported():

@@ -141,7 +141,7 @@ def estimate_each(
     scaled = [tuple(_Scaled.fitted(side, parts[0]) for side in pair) for pair in sides]
     ensemble = _Ensemble(_build(critic, estimator, sides[0], seed), len(pairs))
     way = _WAYS[estimator]
-    ended = ensemble.fit(
+    doubts = ensemble.fit(
         _Data(scaled),
         parts,
         objective=way.objective,
@@ -154,9 +154,7 @@ def estimate_each(
     found = []
     for member, (pair, rows) in enumerate(zip(scaled, sides, strict=True)):
         estimate = _measure(ensemble.member(member), pair, parts[2], way.reading)
-        notes = [*data_warnings(*rows), *estimate.warnings]
-        if ended[member]:
-            notes.append(f"still rising after {steps} steps: more may find more")
+        notes = [*data_warnings(*rows), *estimate.warnings, *doubts[member]]
         if estimator in _CONDITIONAL:
             notes.append("q(y | x) was fitted: an upper bound as far as it is true")
         found.append(replace(estimate, estimator=estimator, warnings=tuple(notes)))
@@ -289,16 +287,19 @@ class _Ensemble:
         steps: int,
         batch_size: int,
         learning_rate: float,
-    ) -> list[bool]:
-        """Fit, and keep each member's best weights; return whose best were the last."""
+    ) -> list[list[str]]:
+        """Fit, and keep each member's best weights; return what to doubt about each.
+
+        A member that would have stopped alone keeps what it has while the others go on.
+        """
         learnt = [weight for weight in self.weights.values() if weight.requires_grad]
         optimiser = torch.optim.Adam(learnt, lr=learning_rate)
         batches = _batches(parts[0], batch_size, torch_generator(seed, "batches"))
         best = torch.full((self.members,), -math.inf)
-        best_at = torch.zeros(self.members, dtype=torch.long)
+        best_at, finite_at, seen_at = torch.zeros(3, self.members, dtype=torch.long)
+        stopped = torch.zeros(self.members, dtype=torch.bool)
         kept = [weight.detach().clone() for weight in learnt]
         average: Tensor | None = None
-        last = 0
         for step in range(1, steps + 1):
             scores = self.scores(*data[next(batches)])
             if averaged:
@@ -311,26 +312,51 @@ class _Ensemble:
             optimiser.step()
             if step % CHECK_EVERY and step != steps:
                 continue
-            last = step
             with torch.no_grad():
                 values = self._choose(data, parts[1], batch_size, objective)
-                better = values > best
+                finite = values.isfinite() & ~stopped
+                better = finite & (values > best)
                 best = torch.where(better, values, best)
-                best_at[better] = step
+                best_at[better], finite_at[finite], seen_at[~stopped] = step, step, step
                 for old, new in zip(kept, learnt, strict=True):
                     old[better.to(old.device)] = new[better.to(new.device)]
-            if step - int(best_at.max()) >= PATIENCE * CHECK_EVERY:
+            stopped |= step - best_at >= PATIENCE * CHECK_EVERY
+            if bool(stopped.all()):
                 break
         with torch.no_grad():
             for old, new in zip(kept, learnt, strict=True):
                 new.copy_(old)
-        return (best_at == last).tolist() if last == steps else [False] * self.members
+        looks = zip(best_at.tolist(), finite_at.tolist(), seen_at.tolist(), strict=True)
+        return [list(_doubts(*look, steps)) for look in looks]
 
     def _choose(
         self, data: _Data, part: Tensor, size: int, objective: Callable[[Tensor], Tensor]
     ) -> Tensor:
         batches = part.chunk(max(1, len(part) // size))
         return torch.stack([objective(self.scores(*data[rows])) for rows in batches]).mean(0).cpu()
+
+
+def _doubts(best_at: int, finite_at: int, seen_at: int, steps: int) -> Iterator[str]:
+    """Say what the looks at the rows that choose give reason to doubt.
+
+    Args:
+        best_at: Step of the best look; 0 if there was none.
+        finite_at: Step of the last finite one; 0 if there was none.
+        seen_at: Step of the last one.
+        steps: At most.
+    """
+    if not finite_at:
+        yield (
+            "no look at the rows that choose was finite: this is the untrained critic; lower "
+            "learning_rate"
+        )
+    elif finite_at < seen_at:
+        yield (
+            f"diverged after step {finite_at}: the critic of step {best_at} is measured; lower "
+            "learning_rate"
+        )
+    if best_at == steps:
+        yield f"still rising after {steps} steps: more may find more"
 
 
 def _batches(part: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
