@@ -10,6 +10,7 @@ from scipy.linalg import sqrtm
 from coview.diagnostics import (
     clid,
     cluster_learnability,
+    effective_rank,
     intrinsic_dimension,
     lidar,
     linear_cka,
@@ -17,6 +18,7 @@ from coview.diagnostics import (
     pair_distance_ratio,
     power_law,
     stable_rank,
+    standard_deviation_ratio,
     view_separation,
 )
 from coview.random import generator
@@ -327,6 +329,7 @@ def cka_loops(a, b, debiased):
     return hsic(a, b) / math.sqrt(hsic(a, a) * hsic(b, b))
 
 
+@pytest.mark.filterwarnings("ignore:CKA of 30 rows:RuntimeWarning")
 @pytest.mark.parametrize("debiased", [False, True])
 @pytest.mark.parametrize("dims", [(4, 7), (40, 7), (40, 50)])
 def test_cka_is_its_formula_on_either_side(dims, debiased):
@@ -339,7 +342,8 @@ def test_cka_at_its_known_points():
     a, b = gaussian(200, 100), gaussian(201, 300)[:200]
     assert linear_cka(a, 3 * a @ rotation(100) + 1) == pytest.approx(1.0, rel=1e-9)
     assert abs(linear_cka(a, b)) < 0.03
-    assert linear_cka(a, b, debiased=False) > 0.4
+    with pytest.warns(RuntimeWarning, match="biased towards 1"):
+        assert linear_cka(a, b, debiased=False) > 0.4
 
 
 def test_cka_wants_pairs():
@@ -349,6 +353,27 @@ def test_cka_wants_pairs():
         linear_cka(gaussian(30, 4), np.full((30, 4), 0.1))
     with pytest.raises(ValueError, match="at least 4 rows"):
         linear_cka(gaussian(3, 4), gaussian(3, 4))
+
+
+@pytest.mark.parametrize(
+    ("measure", "match"),
+    [
+        (power_law, "alpha of 30 rows in 40 dimensions is biased"),
+        (lambda h: linear_cka(h, h + 1, debiased=False), "CKA of 30 rows in 40 dimensions"),
+    ],
+    ids=["alpha", "CKA"],
+)
+def test_more_dimensions_than_rows_are_reported(measure, match):
+    with pytest.warns(RuntimeWarning, match=match):
+        measure(gaussian(30, 40))
+    measure(gaussian(41, 40))
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_no_scale_of_float32_is_too_large_or_too_small(scale):
+    h = torch.from_numpy(gaussian(50, 20)).float()
+    for measure in (effective_rank, standard_deviation_ratio, stable_rank):
+        assert measure(scale * h) == pytest.approx(measure(h), rel=1e-4)
 
 
 # Table S4

@@ -193,6 +193,38 @@ def test_what_cannot_be_measured_is_left_out_and_said():
     assert all(math.isfinite(measure.value) for measure in point.measures)
 
 
+def test_copies_in_the_data_are_not_blamed_on_the_encoder():
+    own = np.arange(IMAGES) % 12
+    pixels = views_of(gaussian(12, 9), noise=2.0)[:, own]
+    h = views_of(gaussian(12, DIM))[:, own]
+    assert diagnose(h).verdict == "cluster collapse"
+    found = diagnose(h, before={"pixels": pixels})
+    assert found.verdict == "healthy", found.sentence
+    assert found.cautions[0] == "308 of 320 images are copies of another, already in pixels."
+    assert any("12 images are too few to look for clusters" in text for text in found.cautions)
+    collapsed = diagnose(np.ones_like(h), before={"pixels": pixels})
+    assert collapsed.verdict == "full collapse"
+
+
+def test_constant_images_leave_nothing_to_judge():
+    same = np.ones((2, IMAGES, 9))
+    found = diagnose(np.ones((2, IMAGES, DIM)), before={"pixels": same})
+    assert (found.verdict, found.checks, found.evidence) == ("not judged", (), "")
+    assert found.sentence == "Not judged: all images are the same before training."
+    assert found.cautions[0].startswith("319 of 320 images are copies")
+    assert (found.images, found.views) == (IMAGES, 2)
+    json.dumps(found.to_record(), allow_nan=False)
+
+
+def test_few_images_say_nothing_of_the_views():
+    h = views_of(gaussian(19, DIM))
+    found = diagnose(h, before={"the same": h})
+    assert {check.against for check in found.checks} == {"full collapse", "dimensional collapse"}
+    assert "19 images are too few to judge the views (20 are needed)." in found.cautions
+    h = views_of(gaussian(20, DIM))
+    assert len(diagnose(h, before={"the same": h}).checks) == 5
+
+
 def test_many_images_are_drawn_from_and_it_is_said():
     many = diagnose(gaussian(2100, 8))
     assert any("2,000 of 2,100 images" in text for text in many.cautions)

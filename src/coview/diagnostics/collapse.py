@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from coview.diagnostics.spectrum import Array, checked, effective_rank
+from coview.diagnostics.spectrum import Array, checked, effective_rank, over_largest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ def standard_deviation_ratio(h: Array) -> float:
     References:
         chen2021simsiam (arXiv 2011.10566), section 4.1.
     """
-    unit = torch.nn.functional.normalize(checked(h), dim=1)
+    unit = torch.nn.functional.normalize(over_largest(checked(h)), dim=1)
     return float(unit.std(dim=0, correction=0).mean() * unit.shape[1] ** 0.5)
 
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from coview.diagnostics.pairs import ViewArray, checked_views
 from coview.diagnostics.rules import (
+    FEWEST,
     Check,
     Word,
     cluster_check,
@@ -38,6 +39,7 @@ _STORY: dict[Word, str] = {
 }
 
 _ADVICE: dict[Word, str] = {
+    "not judged": "Look at the data: every image is the same.",
     "healthy": "Whether the representations serve a task, only labels tell.",
     "full collapse": "Lower the learning rate, train with a larger batch, or take an objective "
     "that keeps images apart.",
@@ -57,7 +59,8 @@ class Diagnosis:
     """What `diagnose` found.
 
     Attributes:
-        verdict: That of the first rule that is broken, or "healthy".
+        verdict: That of the first rule that is broken, or "healthy"; "not judged" if all images are
+            copies of one before training.
         sentence: The verdict in words.
         evidence: The number that decided and its limit; empty if healthy.
         advice: What to try.
@@ -99,8 +102,11 @@ def diagnose(
        same covariance; so a line is not mistaken for points.
     3. Dimensional collapse: a centred `effective_rank` below the limit of `collapse`, or more than
        95 % of the variance along one direction (from 3 dimensions and 4 images on).
-    4. Views too strong: `view_separation` below 0.55 (chance is 0.5).
-    5. Views too weak: `view_separation` above 0.9 in anything of `before`.
+    4. Views too strong: `view_separation` below 0.55 (chance is 0.5); from 20 images on.
+    5. Views too weak: `view_separation` above 0.9 in anything of `before`; likewise.
+
+    The rules take one of several images that are copies in `before`: the encoder cannot tell them
+    apart, and is not to blame.
 
     The limits are ours, set on synthetic cases with a known answer and tried on short trainings
     (benchmarks/diagnosis.py).
@@ -132,11 +138,17 @@ def diagnose(
                 f"{tuple(views.shape[:2])}; got {tuple(known.shape[:2])}"
             )
     images = views.shape[1]
-    drawn = np.sort(generator(seed, "diagnose").permutation(images)[:SAMPLE])
+    alone, copies = _without_copies(images, before)
+    everyone, views = views, views[:, torch.from_numpy(alone).to(views.device)]
+    before = {name: known[:, alone] for name, known in before.items()}
+    drawn = np.sort(generator(seed, "diagnose").permutation(len(alone))[:SAMPLE])
     some = views[:, torch.from_numpy(drawn).to(views.device)]
     checks = _checks(views, some, {name: known[:, drawn] for name, known in before.items()}, seed)
     broken = next((check for check in checks if not check.passed), None)
-    verdict = "healthy" if broken is None else broken.against
+    verdict: Word = "healthy" if broken is None else broken.against
+    if not checks:
+        verdict = "not judged"
+        views, some = everyone, everyone[:, :SAMPLE]
     measures, unmeasured = measure_all(views, some[0], seed=seed)
     return Diagnosis(
         verdict=verdict,
@@ -145,7 +157,7 @@ def diagnose(
         advice=_ADVICE[verdict],
         checks=tuple(checks),
         measures=tuple(measures),
-        cautions=(*_cautions(views, checks), *unmeasured),
+        cautions=(*copies, *_cautions(views, checks), *unmeasured),
         images=images,
         views=len(views),
         dim=views.shape[2],
@@ -160,6 +172,21 @@ def _views_of(h: Array | ViewArray) -> Float[Tensor, "view batch dim"]:
     return views if torch.as_tensor(h).dtype == torch.float64 else views.float()
 
 
+def _without_copies(
+    images: int, before: Mapping[str, AnyViews]
+) -> tuple[Int[np.ndarray, " alone"], list[str]]:
+    """Return one of each image, by the first view in what of `before` tells fewest apart."""
+    alone, said = np.arange(images), []
+    for name, known in before.items():
+        rows = torch.as_tensor(known[0]).detach().cpu().numpy()
+        found = np.sort(np.unique(rows, axis=0, return_index=True)[1])
+        if len(found) < len(alone):
+            copies = images - len(found)
+            said = [f"{copies} of {images} images are copies of another, already in {name}."]
+            alone = found
+    return alone, said
+
+
 def _checks(
     views: Float[Tensor, "view batch dim"],
     some: Float[Tensor, "view some dim"],
@@ -167,17 +194,23 @@ def _checks(
     seed: int,
 ) -> list[Check]:
     """Return the rules that can be judged, in the order of precedence."""
+    if views.shape[1] < 2:
+        return []
     full, dimensional = spread_checks(views[0])
     if not full.passed:
         return [full]
     cluster = cluster_check(some[0], seed=seed)
     checks = [full, *([] if cluster is None else [cluster]), *dimensional]
+    if views.shape[1] < FEWEST:
+        return checks
     if len(views) > 1:
         checks.append(strength_check(some))
     return [*checks, *(weakness_check(known, name) for name, known in before.items())]
 
 
 def _sentence(verdict: Word, checks: list[Check]) -> str:
+    if verdict == "not judged":
+        return "Not judged: all images are the same before training."
     if verdict != "healthy":
         return f"{verdict.capitalize()}: {_STORY[verdict]}."
     judged = {check.against for check in checks}
@@ -196,6 +229,8 @@ def _cautions(views: Float[Tensor, "view batch dim"], checks: list[Check]) -> It
     if images > SAMPLE:
         yield f"View separation, uniformity, neighbours, clusters: {SAMPLE:,} of {images:,} images."
     judged = {check.against for check in checks}
+    if not checks:
+        return
     if not checks[0].passed:
         yield "Nothing more can be judged of a full collapse."
         return
@@ -203,5 +238,7 @@ def _cautions(views: Float[Tensor, "view batch dim"], checks: list[Check]) -> It
         yield f"{images} images are too few to look for clusters (40 are needed)."
     if count < 2:
         yield "One view of each image: the strength of the views was not judged."
+    elif images < FEWEST:
+        yield f"{images} images are too few to judge the views ({FEWEST} are needed)."
     elif "views too weak" not in judged:
         yield "No views before training: whether the views are too weak was not judged."

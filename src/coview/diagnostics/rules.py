@@ -14,6 +14,7 @@ from coview.random import generator
 
 Word = Literal[
     "healthy",
+    "not judged",
     "full collapse",
     "cluster collapse",
     "dimensional collapse",
@@ -39,6 +40,9 @@ TOO_STRONG = 0.55
 
 TOO_WEAK = 0.9
 """`view_separation` before training above which views are too weak."""
+
+FEWEST = 20
+"""Images that the rules of the views need."""
 
 _DIRECTIONS = 64
 _SEPARATION = "share of other images that lie farther than the own other view"

@@ -1,6 +1,7 @@
 """How alike two representations of the same images are."""
 
 import math
+import warnings
 
 from torch import Tensor
 
@@ -29,6 +30,9 @@ def linear_cka(a: AnyArray, b: AnyArray, *, debiased: bool = True) -> float:
     Raises:
         ValueError: If rows are unpaired, fewer than 4 or not finite, or all the same.
 
+    Warns:
+        RuntimeWarning: If the plain value is asked of no more rows than dimensions.
+
     Numerics: float64, on the smaller side: products of dim × dim or of batch × batch.
     Invariances: Translations, orthogonal changes of basis and scaling, of either side.
 
@@ -40,6 +44,13 @@ def linear_cka(a: AnyArray, b: AnyArray, *, debiased: bool = True) -> float:
     if len(x) != len(y) or len(x) < _LEAST:
         raise ValueError(
             f"a and b must be at least {_LEAST} rows of the same images, got {len(x)} and {len(y)}"
+        )
+    dim = max(x.shape[1], y.shape[1])
+    if not debiased and len(x) <= dim:
+        warnings.warn(
+            f"CKA of {len(x)} rows in {dim} dimensions is biased towards 1: take the debiased one",
+            RuntimeWarning,
+            stacklevel=2,
         )
     x, y = x - x.mean(dim=0), y - y.mean(dim=0)
     cross, own = _hsic(x, y, debiased), (_hsic(x, x, debiased), _hsic(y, y, debiased))

@@ -1,5 +1,6 @@
 """Singular values of representations: their effective number, stable rank and decay."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,8 +31,15 @@ def checked(h: Array) -> Tensor:
     return h
 
 
+def over_largest(h: Tensor) -> Tensor:
+    """Return `h` over its largest absolute entry, so that no square overflows; zeros stay zero."""
+    largest = h.abs().max()
+    return h / torch.where(largest > 0, largest, torch.ones_like(largest))
+
+
 def _singular_values(h: Tensor, *, centered: bool) -> Tensor:
-    """Return the singular values, with those that are rounding error alone set to zero."""
+    """Return the singular values of `h` over its largest entry, mere rounding error set to 0."""
+    h = over_largest(h)
     floor = torch.finfo(h.dtype).eps * max(h.shape) * torch.linalg.vector_norm(h)
     values = torch.linalg.svdvals(h - h.mean(dim=0) if centered else h)
     return torch.where(values > floor, values, torch.zeros_like(values))
@@ -44,7 +52,7 @@ def effective_rank(h: Array, *, centered: bool = False, eps: float = 1e-7) -> fl
 
     Args:
         h: Representations or embeddings; the value grows with N and K = dim, so compare at equal
-            shapes (the paper takes N = 25,600).
+            shapes (the paper takes N = 25,600). N rows show N directions at most, N - 1 centred.
         centered: Subtract the mean first. The paper does not; then one direction may be the mean.
         eps: Added to each normalised singular value, as in the paper.
 
@@ -154,14 +162,17 @@ def power_law(h: Array, *, first: int = 11, last: int = 100) -> PowerLaw:
     by least squares with weights 1 / j.
 
     Args:
-        h: Representations [batch, dim], centred here. With few rows for the dimension the tail
-            falls too fast and alpha is too high.
+        h: Representations [batch, dim], centred here. With few rows for the dimension alpha can be
+            far too high or too low.
         first: Rank of the first eigenvalue in the fit.
         last: Rank of the last one; the number of eigenvalues that are not 0, if that is less.
 
     Raises:
         ValueError: If `h` has fewer than two rows or is not finite, or the fit has fewer than 10
             eigenvalues (a collapse has none that follow a law).
+
+    Warns:
+        RuntimeWarning: If there are no more rows than dimensions.
 
     Convention: Ranks 11 to 100, weights 1 / j and the centred covariance are those of the authors'
         package reptrix (arnab39/reptrix, `get_alpha`), which takes them from the code of Stringer
@@ -178,6 +189,13 @@ def power_law(h: Array, *, first: int = 11, last: int = 100) -> PowerLaw:
         raise ValueError(
             f"first: a fit needs at least {_LEAST_RANKS} eigenvalues from rank 1 on; of h "
             f"{tuple(h.shape)} there are ranks {first} to {last}"
+        )
+    rows, dim = h.shape
+    if rows <= dim:
+        warnings.warn(
+            f"alpha of {rows} rows in {dim} dimensions is biased: more rows are needed",
+            RuntimeWarning,
+            stacklevel=2,
         )
     j = torch.arange(first, last + 1, dtype=values.dtype, device=values.device)
     x, y, weights = j.log(), 2 * values[first - 1 : last].log(), 1 / j
