@@ -8,6 +8,7 @@ import torch
 from scipy import stats
 from scipy.special import digamma
 
+from coview.data.scenes.information import discrete
 from coview.information import (
     REGIMES,
     Estimate,
@@ -36,6 +37,7 @@ from coview.information import (
     wiggly_x,
     wiggly_y,
 )
+from coview.information.estimate import repeats
 from coview.random import generator
 
 
@@ -186,6 +188,44 @@ def test_miller_and_madow_remove_most_of_the_bias():
         corrected.append(plug_in(x, y, corrected=True).value)
     assert np.mean(plain) == pytest.approx(12 / 400, rel=0.15)
     assert abs(np.mean(corrected)) < 0.15 * np.mean(plain)
+
+
+def test_plug_in_is_the_formula_of_the_table():
+    rng = generator("table")
+    x, y = rng.integers(4, size=(300, 2)), rng.integers(5, size=300)
+    table = np.zeros((16, 5))
+    np.add.at(table, (4 * x[:, 0] + x[:, 1], y), 1 / 300)
+    assert plug_in(x, y).value == pytest.approx(discrete(table), abs=1e-12)
+    many = np.arange(60_000)  # a table of them has 29 GB
+    assert plug_in(many, many // 2).value == pytest.approx(math.log(30_000))
+
+
+def test_one_symbol_is_reported():
+    found = plug_in(np.zeros(20, dtype=int), np.arange(20) % 3)
+    assert found.value == pytest.approx(0.0, abs=1e-12)
+    assert "x has one symbol: nothing can be shared" in found.warnings
+    assert not any("y has one symbol" in warning for warning in found.warnings)
+
+
+def test_ties_in_one_side_are_reported_of_variant_2():
+    x, y = bivariate(0.8).sample(400, 0)
+    tied = np.round(x)
+    said = ["variant 2 is too low" in " ".join(ksg(tied, y, variant=v).warnings) for v in (1, 2)]
+    assert said == [False, True]
+    assert ksg(tied, y, variant=2).value < ksg(tied, y, variant=1).value - 0.1
+    assert ksg(x, y, variant=2).warnings == ()
+
+
+@pytest.mark.parametrize(
+    "kind", [torch.float64, torch.bfloat16, torch.uint8, torch.bool, torch.int64]
+)
+def test_repeats_are_counted_in_any_type(kind):
+    x = (torch.arange(1200)[:, None] // torch.tensor([1, 2, 4, 8]).cumprod(0) % 2).to(kind)
+    y = torch.arange(1200) % 3
+    expected = 1200 - len({(*r, int(c)) for r, c in zip(map(tuple, x.tolist()), y, strict=True)})
+    assert repeats(x, y[:, None]) == expected > 0
+    if kind.is_floating_point:
+        assert repeats(torch.tensor([[0.0], [-0.0]]).to(kind)) == 1
 
 
 def test_too_many_symbols_are_reported():

@@ -237,6 +237,47 @@ def test_the_temperature_caps_cosine_scores(temperature, highest):
         assert capped.value < capped.ceiling
 
 
+@pytest.mark.parametrize("temperature", [0.05, 0.25, 1.0])
+@pytest.mark.parametrize("name", ["nwj", "tuba", "dv", "interpolated", "smile"])
+def test_no_cosines_exceed_their_cap(name, temperature):
+    """By gradient ascent over unit vectors, K = 6; and a cap is reported as one."""
+    z = normal(2, 6, 6, seed=3).requires_grad_()
+    optimiser = torch.optim.Adam([z], lr=0.05)
+
+    def scores():
+        x, y = torch.nn.functional.normalize(z, dim=-1)
+        return x @ y.T / temperature + (1 if name == "nwj" else 0)
+
+    for _ in range(300):
+        optimiser.zero_grad()
+        (-READINGS[name].value(scores())).backward()
+        optimiser.step()
+    best = estimate_from_scores(scores().detach(), name, temperature=temperature)
+    clipped = name == "smile" and 1 / temperature > 5
+    cap = 1 / temperature + 5 if clipped else 6 / 5 / temperature
+    if name == "interpolated":
+        cap = min(cap, 1 + math.log(5 / 0.01))
+    assert best.ceiling == pytest.approx(cap)
+    assert 0.2 * cap < best.value < cap + 1e-9
+
+
+@pytest.mark.parametrize("name", ["interpolated", "smile"])
+def test_equal_embeddings_are_saturated_and_nothing_is_told_apart(name):
+    z = torch.nn.functional.normalize(torch.ones(32, 8), dim=1)
+    found = estimate_from_scores(z @ z.T / 4, name, temperature=4.0)
+    assert found.ceiling == pytest.approx(32 / 31 / 4)
+    assert any("saturated" in warning for warning in found.warnings)
+    assert any("tells no pair from another" in warning for warning in found.warnings)
+
+
+def test_chi_squared_knows_no_log_n():
+    scores = torch.zeros(8, 8).fill_diagonal_(8.0)  # the exact ratio of 8 equally likely pairs
+    found = estimate_from_scores(scores, "chi_squared")
+    assert found.value == pytest.approx(15.0)
+    assert not any("log n" in warning for warning in found.warnings)
+    assert any("log n" in w for w in estimate_from_scores(scores, "dv").warnings)
+
+
 def test_the_moving_average_begins_with_the_first_batch():
     first, second = 3 * normal(2, 4, 6, 6)
     apart = [
@@ -354,3 +395,16 @@ def test_bad_conditionals():
         estimate_from_conditional(y, torch.zeros(5, 3), y)
     with pytest.raises(ValueError, match="mean has values that are not finite"):
         estimate_from_conditional(y, y / 0, y)
+
+
+@pytest.mark.parametrize("name", ["club", "l1out", "vub"])
+def test_conditionals_of_constant_or_few_rows_are_reported(name):
+    y = normal(6, 6)
+    y[:, 2] = 1.0
+    found = estimate_from_conditional(y, 0 * y, 0 * y, estimator=name)
+    assert found.warnings[:2] == (
+        "6 pairs of 6 dimensions: too few to see how they depend",
+        "y has 1 constant of 6 columns",
+    )
+    more = estimate_from_conditional(normal(9, 6), normal(9, 6), normal(9, 6), estimator=name)
+    assert not any("dimensions" in w or "constant" in w for w in more.warnings)

@@ -1,14 +1,18 @@
 """Upper bounds from a Gaussian conditional q(y | x), given or fitted."""
 
 import math
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coview.information.estimate import Estimate, value_warnings
+from coview.information.estimate import Estimate, side_warnings, value_warnings
 from coview.information.scores import estimate_from_scores
+
+LEAST_LOG_VARIANCE, MOST_LOG_VARIANCE = -7.0, 1.0
+"""Range of the log-variances that a `GaussianConditional` can say."""
 
 ConditionalEstimator = Literal["club", "l1out", "vub"]
 
@@ -74,8 +78,10 @@ def estimate_from_conditional(
         if not bool(torch.isfinite(values).all()):
             raise ValueError(f"{name} has values that are not finite")
     y, mean, log_variance = (v.detach().double() for v in (y, mean, log_variance))
+    doubts = side_warnings(y=y)
     if estimator != "vub":
-        return estimate_from_scores(gaussian_log_density(y, mean, log_variance), estimator)
+        found = estimate_from_scores(gaussian_log_density(y, mean, log_variance), estimator)
+        return replace(found, warnings=(*doubts, *found.warnings))
     each = vub(mean, log_variance)
     value, error = float(each.mean()), float(each.std() / len(each) ** 0.5)
     return Estimate(
@@ -85,7 +91,19 @@ def estimate_from_conditional(
         ceiling=None,
         n=len(each),
         estimator="vub",
-        warnings=value_warnings(value, error, None, len(each), "upper bound"),
+        warnings=(*doubts, *value_warnings(value, error, None, len(each), "upper bound")),
+    )
+
+
+def floor_warnings(log_variance: Float[Tensor, "n dim"]) -> tuple[str, ...]:
+    """Return what to doubt if a `GaussianConditional` says variances near its least, over 1 %."""
+    share = float((log_variance < LEAST_LOG_VARIANCE + 0.1).float().mean())
+    if share <= 0.01:
+        return ()
+    return (
+        f"{share:.0%} of the variances of y given x are at the least that is fitted, "
+        f"e^{LEAST_LOG_VARIANCE:g}: y is nearly a function of x, and the value may lie below the "
+        "truth",
     )
 
 
@@ -111,9 +129,11 @@ class GaussianConditional(nn.Module):
         self.log_variance = nn.Linear(width, y_dim)
 
     def moments(self, x: Tensor) -> tuple[Float[Tensor, "n dim"], Float[Tensor, "n dim"]]:
-        """Return mean and log-variance of y for each x, the latter from −7 to 1."""
+        """Return mean and log-variance of y for each x, the latter in its range."""
         hidden = self.trunk(x)
-        return self.mean(hidden), 4 * self.log_variance(hidden).tanh() - 3
+        middle = (MOST_LOG_VARIANCE + LEAST_LOG_VARIANCE) / 2
+        reach = (MOST_LOG_VARIANCE - LEAST_LOG_VARIANCE) / 2
+        return self.mean(hidden), middle + reach * self.log_variance(hidden).tanh()
 
     def forward(
         self, x: Float[Tensor, "row ..."], y: Float[Tensor, "column ..."]

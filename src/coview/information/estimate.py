@@ -1,12 +1,13 @@
 """What an estimator returns: a number, what kind of number it is, and what to doubt about it."""
 
+import hashlib
 import math
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
 Kind = Literal["lower bound", "point", "upper bound"]
@@ -16,6 +17,8 @@ Rows = Shaped[Tensor, "_ ..."] | Shaped[np.ndarray, "_ ..."]
 
 SATURATION = 0.5
 """An estimate this close to its ceiling, in its unit, may be the ceiling's and not the data's."""
+
+_BLOCK = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +58,16 @@ class Estimate:
 
 
 def value_warnings(
-    value: float, standard_error: float, ceiling: float | None, n: int, kind: Kind
+    value: float,
+    standard_error: float,
+    ceiling: float | None,
+    n: int,
+    kind: Kind,
+    unit: str = "nats",
 ) -> tuple[str, ...]:
     """Return what the number itself gives reason to doubt.
 
-    A distribution-free lower bound from n pairs cannot exceed about log n with confidence
+    A distribution-free lower bound of nats from n pairs cannot exceed about log n with confidence
     (mcallester2020limitations).
     """
     found = []
@@ -70,7 +78,7 @@ def value_warnings(
             f"saturated: within {SATURATION} of the ceiling {ceiling:.2f}; the truth may be far "
             "above"
         )
-    elif kind == "lower bound" and value > math.log(n):
+    elif kind == "lower bound" and unit == "nats" and value > math.log(n):
         found.append(f"above log n = {math.log(n):.2f}: no lower bound from {n} pairs is that sure")
     return tuple(found)
 
@@ -111,22 +119,38 @@ def flat_rows(x: Rows, y: Rows) -> tuple[np.ndarray, np.ndarray]:
 
 def data_warnings(x: Tensor, y: Tensor) -> tuple[str, ...]:
     """Return what the samples give reason to doubt: few, constant, repeated."""
-    flat = {"x": x.flatten(1), "y": y.flatten(1)}
-    found = []
-    dims = sum(rows.shape[1] for rows in flat.values())
-    if len(x) <= dims:
-        found.append(f"{len(x)} pairs of {dims} dimensions: too few to see how they depend")
-    for name, rows in flat.items():
-        if constant := int((rows == rows[0]).all(0).sum()):
-            found.append(f"{name} has {constant} constant of {rows.shape[1]} columns")
-    if repeated := _repeated(flat["x"], flat["y"]):
+    found = [*side_warnings(x=x.flatten(1), y=y.flatten(1))]
+    if repeated := repeats(x, y):
         found.append(
-            f"{repeated} of {len(x)} pairs repeat another: a copy in two parts, or a tie between "
-            "neighbours, inflates the estimate"
+            f"{repeated} of {len(x)} pairs repeat another: a copy in two parts inflates the "
+            "estimate, a tie between neighbours distorts it"
         )
     return tuple(found)
 
 
-def _repeated(x: Tensor, y: Tensor) -> int:
-    rows = np.ascontiguousarray(torch.cat([x.double(), y.double()], 1).cpu().numpy())
-    return len(rows) - len(np.unique(rows.view([("", np.void, rows.shape[1] * 8)])))
+def side_warnings(**sides: Shaped[Tensor, "n _"]) -> tuple[str, ...]:
+    """Return what rows of one or two variables, by name, give reason to doubt: few, constant."""
+    found = []
+    n, dims = len(next(iter(sides.values()))), sum(rows.shape[1] for rows in sides.values())
+    if n <= dims:
+        found.append(f"{n} pairs of {dims} dimensions: too few to see how they depend")
+    for name, rows in sides.items():
+        if constant := int((rows == rows[0]).all(0).sum()):
+            found.append(f"{name} has {constant} constant of {rows.shape[1]} columns")
+    return tuple(found)
+
+
+def repeats(*sides: Shaped[Tensor, "n ..."]) -> int:
+    """Return how many rows equal an earlier one on every side, by digests of 128 bits."""
+    seen = set()
+    for blocks in zip(*(torch.split(side.flatten(1), _BLOCK) for side in sides), strict=True):
+        for row in np.hstack([_as_bytes(block) for block in blocks]):
+            seen.add(hashlib.blake2b(row, digest_size=16).digest())
+    return len(sides[0]) - len(seen)
+
+
+def _as_bytes(rows: Shaped[Tensor, "n dim"]) -> UInt8[np.ndarray, "n bytes"]:
+    """Return the bytes of each row in its own type; -0.0 has those of 0.0."""
+    same = rows + 0 if rows.is_floating_point() else rows
+    found: UInt8[np.ndarray, "n bytes"] = same.cpu().contiguous().view(torch.uint8).numpy()
+    return found

@@ -10,13 +10,13 @@ from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 from scipy.special import digamma
 
-from coview.data.scenes.information import discrete
 from coview.information.estimate import (
     Estimate,
     Rows,
     data_warnings,
     flat_rows,
     paired_rows,
+    repeats,
     value_warnings,
 )
 
@@ -71,6 +71,8 @@ def ksg(x: Rows, y: Rows, *, neighbours: int = 5, variant: Literal[1, 2] = 1) ->
     ceiling = float(digamma(n) - digamma(k) - lost)
     dims = a.shape[1] + b.shape[1]
     far = f"{dims} dimensions: nearest neighbours are far, the estimate is too low"
+    ties = "with ties in one side variant 2 is too low: take variant 1, or plug_in for symbols"
+    tied = variant == 2 and any(map(repeats, paired_rows(x, y)))
     return Estimate(
         value=value,
         standard_error=error,
@@ -83,6 +85,7 @@ def ksg(x: Rows, y: Rows, *, neighbours: int = 5, variant: Literal[1, 2] = 1) ->
             *data_warnings(*paired_rows(x, y)),
             *value_warnings(value, error, ceiling, n, "point"),
             *([far] if dims > HIGH_DIMENSION else []),
+            *([ties] if tied else []),
         ),
     )
 
@@ -231,27 +234,35 @@ def plug_in(x: Rows, y: Rows, *, corrected: bool = False) -> Estimate:
         if side.is_floating_point():
             raise ValueError(f"{name} must hold whole numbers, got {side.dtype}")
     n = len(rows[0])
-    codes = [np.unique(r.flatten(1).numpy(), axis=0, return_inverse=True)[1].ravel() for r in rows]
-    table = np.zeros([int(code.max()) + 1 for code in codes])
-    np.add.at(table, tuple(codes), 1.0)
-    table /= n
-    seen = int((table > 0).sum())
-    bias = (seen - sum(table.shape) + 1) / (2 * n) if corrected else 0.0
-    value = discrete(table) - bias
-    ratio = np.log(table[codes[0], codes[1]] / (table.sum(1)[codes[0]] * table.sum(0)[codes[1]]))
+    sides = [r.flatten(1).cpu().numpy() for r in rows]
+    codes = [np.unique(side, axis=0, return_inverse=True)[1].ravel() for side in sides]
+    symbols = [int(code.max()) + 1 for code in codes]
+    _, both, of_pair = np.unique(
+        codes[0] * symbols[1] + codes[1], return_inverse=True, return_counts=True
+    )
+    of_x, of_y = (np.bincount(code)[code] for code in codes)
+    ratio = np.log(n * of_pair[both] / (of_x * of_y))
+    seen = len(of_pair)
+    bias = (seen - sum(symbols) + 1) / (2 * n) if corrected else 0.0
+    value = float(ratio.mean()) - bias
     error = float(ratio.std() / math.sqrt(n))
-    extra = (
+    extra: tuple[str, ...] = (
         (f"{seen} different pairs among {n}: most are seen once, the estimate is too high",)
         if seen > n / 2
         else ()
     )
-    ceiling = math.log(min(*table.shape))
+    extra += tuple(
+        f"{name} has one symbol: nothing can be shared"
+        for name, count in zip("xy", symbols, strict=True)
+        if count == 1
+    )
+    ceiling = math.log(min(symbols))
     return Estimate(
         value=value,
         standard_error=error,
         kind="point",
         ceiling=ceiling,
-        ceiling_name=f"log {min(*table.shape)}",
+        ceiling_name=f"log {min(symbols)}",
         n=n,
         estimator="plug_in",
         warnings=(*value_warnings(value, error, None, n, "point"), *extra),

@@ -245,7 +245,8 @@ def estimate_from_scores(
         scores: `[K, K]` or `[*batches, K, K]`, rows x, columns y, the diagonal the joint.
         estimator: Which reading. For `tuba` subtract log a(y) from the columns; "club" and
             "l1out" read log q(y_j | x_i).
-        temperature: Of cosine scores: the cap 1/τ then holds too.
+        temperature: Of cosine scores: InfoNCE is then at most 1/τ; NWJ, TUBA, DV and I_α at
+            most K/((K − 1) τ), and SMILE too where 1/τ is within its clip, else 1/τ + clip.
         clip: τ of "smile".
         alpha: α of "interpolated".
 
@@ -263,8 +264,11 @@ def estimate_from_scores(
     matrices = scores.reshape(-1, k, k)
     values = value_of(matrices)
     value, error = float(values.mean()), _standard_error(matrices, values, value_of)
-    ceiling, name = _ceiling(estimator, k, temperature, alpha)
+    ceiling, name = _ceiling(estimator, k, temperature, alpha, clip)
     n = len(matrices) * k
+    flat = matrices.flatten(1)
+    rounding = 64 * torch.finfo(flat.dtype).eps * flat.abs().amax(1)
+    equal = bool((flat.amax(1) - flat.amin(1) <= rounding).all())
     return Estimate(
         value=value,
         standard_error=error,
@@ -274,7 +278,10 @@ def estimate_from_scores(
         n=n,
         unit=reading.unit,
         estimator=estimator,
-        warnings=value_warnings(value, error, ceiling, n, reading.kind),
+        warnings=(
+            *value_warnings(value, error, ceiling, n, reading.kind, reading.unit),
+            *(["all scores are equal: the critic tells no pair from another"] if equal else []),
+        ),
     )
 
 
@@ -331,7 +338,7 @@ def _standard_error(
 
 
 def _ceiling(
-    estimator: str, k: int, temperature: float | None, alpha: float
+    estimator: str, k: int, temperature: float | None, alpha: float, clip: float
 ) -> tuple[float | None, str]:
     """Return the lowest known ceiling and its formula."""
     known: list[tuple[float, str]] = []
@@ -345,7 +352,12 @@ def _ceiling(
         raise ValueError(f"temperature must be above 0, got {temperature}")
     if temperature is not None and estimator == "infonce":
         known.append((1 / temperature, f"1/{temperature:g}"))
-    if temperature is not None and estimator in ("nwj", "tuba", "dv"):
+    unclipped = estimator == "smile" and temperature is not None and 1 / temperature <= clip
+    if temperature is not None and estimator == "smile" and not unclipped:
+        known.append((1 / temperature + clip, f"1/{temperature:g} + {clip:g}"))
+    if temperature is not None and (
+        unclipped or estimator in ("nwj", "tuba", "dv", "interpolated")
+    ):
         known.append((k / (k - 1) / temperature, f"{k}/{k - 1}/{temperature:g}"))
     return min(known) if known else (None, "")
 
