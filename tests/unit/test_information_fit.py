@@ -131,7 +131,9 @@ def scripted(monkeypatch, looks, steps):
         batch_size=32,
         learning_rate=4e-3,
     )
-    return [{n: w[i] for n, w in ensemble.weights.items()} for i in range(len(looks[0]))], doubts
+    return [
+        {n: w[i].detach() for n, w in ensemble.weights.items()} for i in range(len(looks[0]))
+    ], doubts
 
 
 def test_members_of_an_ensemble_stop_as_alone(monkeypatch):
@@ -213,6 +215,53 @@ def test_mine_is_fitted_with_its_moving_average():
     )
     assert mine.value != pytest.approx(dv.value, abs=1e-4)
     assert mine.value == pytest.approx(dv.value, abs=0.1)
+
+
+def test_tuba_learns_its_baseline():
+    class Kept:
+        def __call__(self, x_shape, y_shape):
+            return narrow(x_shape, y_shape)
+
+    built = []
+    make = fitting.WithBaseline
+
+    class Spied(make):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            built.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting, "WithBaseline", Spied)
+        found = estimate_information(X, Y, estimator="tuba", critic=Kept(), **QUICK)
+    assert (found.kind, found.estimator) == ("lower bound", "tuba")
+    assert found.value == pytest.approx(TASK.information, abs=3 * found.standard_error + 0.06)
+    y = torch.linspace(-2, 2, 9)[:, None]
+    torch.manual_seed(0)
+    fresh = make(narrow((1,), (1,)), 1).log_baseline(y).detach()
+    learnt = built[0].log_baseline(y).detach()
+    assert float(learnt.std()) > 0.05
+    assert float((learnt - fresh).abs().max()) > 0.1
+
+
+def test_a_learnt_temperature():
+    class Learnt(Separable):
+        def __init__(self):
+            super().__init__(perceptron(1, width=24, outputs=8), perceptron(1, width=24, outputs=8))
+            self.temperature = nn.Parameter(torch.tensor(0.5))
+
+    found = estimate_information(X, Y, critic=lambda *_: Learnt(), **(QUICK | {"steps": 20}))
+    assert found.ceiling is not None
+    assert 1 < found.ceiling < 3
+
+
+@pytest.mark.parametrize("estimator", ["vub", "club"])
+def test_variances_at_the_floor_are_reported(estimator):
+    setting = QUICK | {"steps": 300}
+    near = X + 1e-4 * generator("near").normal(size=X.shape)
+    found = estimate_information(X, near, estimator=estimator, **setting)
+    assert any("the value may lie below the truth" in warning for warning in found.warnings)
+    far = estimate_information(X, Y, estimator=estimator, **setting)
+    assert not any("below the truth" in warning for warning in far.warnings)
 
 
 def test_bad_data_are_reported():

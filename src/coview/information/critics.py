@@ -68,6 +68,24 @@ class Joint(nn.Module):
         return scores
 
 
+class WithBaseline(nn.Module):
+    """A critic's scores less log a(y), which two layers of `width` learn beside it."""
+
+    def __init__(self, critic: nn.Module, y_dim: int, *, width: int = 128) -> None:
+        super().__init__()
+        self.critic = critic
+        self.log_baseline = nn.Sequential(
+            nn.Flatten(), nn.Linear(y_dim, width), nn.ReLU(), nn.Linear(width, 1)
+        )
+
+    def forward(
+        self, x: Float[Tensor, "row ..."], y: Float[Tensor, "column ..."]
+    ) -> Float[Tensor, "row column"]:
+        """Return the scores."""
+        scores: Tensor = self.critic(x, y) - self.log_baseline(y).mT
+        return scores
+
+
 def perceptron(inputs: int, *, width: int = 128, outputs: int = 32) -> nn.Sequential:
     """Return two hidden layers of `width`."""
     return nn.Sequential(

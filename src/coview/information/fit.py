@@ -13,14 +13,18 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from coview.data.splits import Splits, split
 from coview.information import scores as formulas
-from coview.information.conditional import GaussianConditional, estimate_from_conditional
-from coview.information.critics import CRITICS, BuildCritic, CriticName, Separable
+from coview.information.conditional import (
+    GaussianConditional,
+    estimate_from_conditional,
+    floor_warnings,
+)
+from coview.information.critics import CRITICS, BuildCritic, CriticName, Separable, WithBaseline
 from coview.information.estimate import Estimate, Rows, data_warnings, paired_rows
 from coview.random import key, torch_generator
 
 Estimator = Literal[
-    "infonce", "nwj", "interpolated", "dv", "mine", "js", "smile", "chi_squared", "club", "l1out",
-    "vub",
+    "infonce", "nwj", "tuba", "interpolated", "dv", "mine", "js", "smile", "chi_squared",
+    "club", "l1out", "vub",
 ]  # fmt: skip
 
 FRACTIONS = (0.6, 0.15, 0.25)
@@ -50,6 +54,7 @@ def _likelihood(scores: Tensor) -> Tensor:
 _WAYS: dict[str, _Way] = {
     "infonce": _Way(formulas.infonce, "infonce"),
     "nwj": _Way(formulas.nwj, "nwj"),
+    "tuba": _Way(formulas.tuba, "tuba"),
     "interpolated": _Way(formulas.interpolated, "interpolated"),
     "dv": _Way(formulas.donsker_varadhan, "dv"),
     "mine": _Way(formulas.donsker_varadhan, "dv"),
@@ -78,9 +83,10 @@ def estimate_information(
     """Fit a critic to some pairs and return what it finds in others.
 
     60 % of the rows fit the critic, 15 % choose the step, 25 % measure; columns (channels of
-    images) are standardised by the first part. "js" is read by TUBA with a = 1, "mine" by DV,
-    "smile" with τ = 5 and "interpolated" with α = 0.01. Estimators of q(y | x) fit a Gaussian one
-    in place of a critic; theirs are upper bounds as far as it is true.
+    images) are standardised by the first part. "tuba" learns a baseline a(y) beside the critic
+    (poole2019variational, eq. 8), two layers of y. "js" is read by TUBA with a = 1, "mine"
+    by DV, "smile" with τ = 5 and "interpolated" with α = 0.01. Estimators of q(y | x) fit a
+    Gaussian one in place of a critic; theirs are upper bounds as far as it is true.
 
     Args:
         x: Samples [n] or [n, ...]; whole numbers are taken as numbers.
@@ -155,9 +161,12 @@ def estimate_each(
     for member, (pair, rows) in enumerate(zip(scaled, sides, strict=True)):
         estimate = _measure(ensemble.member(member), pair, parts[2], way.reading)
         notes = [*data_warnings(*rows), *estimate.warnings, *doubts[member]]
-        if estimator in _CONDITIONAL:
+        fitted = ensemble.critic
+        if isinstance(fitted, GaussianConditional):
+            with torch.no_grad():
+                notes += floor_warnings(fitted.moments(pair[0][parts[2]])[1])
             notes.append("q(y | x) was fitted: an upper bound as far as it is true")
-        found.append(replace(estimate, estimator=estimator, warnings=tuple(notes)))
+        found.append(replace(estimate, estimator=estimator, warnings=tuple(dict.fromkeys(notes))))
     return found
 
 
@@ -246,7 +255,10 @@ def _build(
         if estimator in _CONDITIONAL:
             size = torch.Size(x_shape).numel(), torch.Size(y_shape).numel()
             return GaussianConditional(*size).to(device).eval()
-        return build(x_shape, y_shape).to(device).eval()
+        made = build(x_shape, y_shape)
+        if estimator == "tuba":
+            made = WithBaseline(made, torch.Size(y_shape).numel())
+        return made.to(device).eval()
 
 
 class _Ensemble:
@@ -380,11 +392,19 @@ def _measure(critic: nn.Module, pair: tuple[_Scaled, ...], part: Tensor, reading
             for rows in torch.split(part, size)[:count]
         ]
     )
-    temperature = getattr(critic, "temperature", None)
-    return formulas.estimate_from_scores(matrices, reading, temperature=temperature)  # type: ignore[arg-type]
+    temperature = getattr(_bare(critic), "temperature", None)
+    return formulas.estimate_from_scores(
+        matrices,
+        reading,  # type: ignore[arg-type]
+        temperature=None if temperature is None else float(temperature),
+    )
 
 
 def _all_scores(critic: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """Return the scores of all pairs, in blocks of rows where each pair has its own pass."""
-    block = len(x) if isinstance(critic, Separable) else max(1, 2**17 // len(y))
+    block = len(x) if isinstance(_bare(critic), Separable) else max(1, 2**17 // len(y))
     return torch.cat([critic(rows, y) for rows in torch.split(x, block)])
+
+
+def _bare(critic: nn.Module) -> nn.Module:
+    return critic.critic if isinstance(critic, WithBaseline) else critic
