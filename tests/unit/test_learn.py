@@ -11,7 +11,7 @@ from PIL import Image
 
 from colour_problem import flat_colours
 from coview.search.learn import learn_views, play
-from coview.search.learn_judge import FAMILIES
+from coview.search.learn_judge import FAMILIES, judge_encoders, train_encoders
 from coview.search.learn_material import build_makers, prepare, resolve
 from coview.search.learn_settings import Learning
 from coview.search.learn_watch import Failure
@@ -98,8 +98,30 @@ def test_images_without_a_label_are_looked_at_too(tmp_path):
     assert accuracy["n"] == len(material.test.known)
     assert accuracy["n_validation"] == len(material.validation.known)
     assert record["encoders"]["raw"]["information"]["n"] == len(material.test.index)
-    assert record["games"][0]["history"][-1]["n"] == len(material.validation.known)
+    look = record["games"][0]["history"][-1]
+    assert look["n"] == len(material.validation.known)
+    for share in (*look["classifiers"], *look["knn"]):
+        assert share * look["n"] == pytest.approx(round(share * look["n"]))
     assert record["critics"][0]["raw"]["n"] > len(material.unseen.index) / 5
+
+
+def test_the_error_of_an_accuracy_keeps_groups_whole():
+    colours = replace(flat_colours(300), groups=np.arange(300) // 5)
+    asked = resolve(Learning(source=colours, **TINY), colours)
+    material = prepare(colours, asked)
+    raw, _ = build_makers(asked, colours)
+    players = train_encoders(raw, material.train, channels=(1, 2), steps=1, batch_size=32, seed=0)
+    parts = {"train": material.probe, "validation": material.validation}
+    test = replace(material.test, labels=material.test.groups % 2)  # half of each group is right
+    whole, alone = (
+        judge_encoders(players, **parts, test=one, seed=0)["accuracy"]
+        for one in (test, replace(test, groups=None))
+    )
+    assert whole["test"] == alone["test"] < 1
+    assert whole["standard_error"] != pytest.approx(alone["standard_error"], rel=0.1)
+    share = alone["test"]
+    error = (share * (1 - share) / alone["n"]) ** 0.5
+    assert alone["standard_error"] == pytest.approx(error, rel=0.1)
 
 
 def test_a_table_may_label_some_images_only(tmp_path):
