@@ -287,21 +287,33 @@ class TestVariance:
         features, weight = minc_variance.pool(1, settings["seed"])
         assert features.shape == (2, len(data.open("sample")), weight.shape[1])
 
-    def test_report(self):
-        def trial(name, batch, seed, variance):
-            measured = {"variance": variance, "squared_bias": 0.1}
+    @pytest.mark.parametrize(
+        ("sizes_at_256", "word"),
+        [
+            ((1.0, 1.01, 1.02), "supported"),
+            ((3.0, 4.1, 4.5), "undecided at this budget"),
+            ((5.0, 5.1, 5.2), "not supported"),
+        ],
+    )
+    def test_report(self, sizes_at_256, word):
+        def trial(name, batch, seed, size):
+            measured = {"variance": size / batch, "squared_bias": 0.1}
             settings = {"estimator": name, "batch": batch, "seed": seed}
             return Trial(settings=settings, measured=measured, seconds=1.0)
 
+        sizes = (1.0, 1.01, 1.02)
         done = [
-            trial(name, batch, seed, size * (1 + 0.01 * seed) / batch)
-            for name, size in ((minc_variance.PAIRS, 4.0), ("average .99", 1.0))
+            trial(name, batch, seed, size)
             for batch in minc_variance.BATCHES
             for seed in range(3)
+            for name, size in (
+                (minc_variance.PAIRS, 4 * sizes[seed]),
+                ("average .99", sizes_at_256[seed] if batch == 256 else sizes[seed]),
+            )
         ]
         said = minc_variance.report(done)
-        assert said.verdict.word == "supported"
-        assert "0.25 at 4" in said.verdict.why
+        assert said.verdict.word == word
+        assert "0.25 [0.25, 0.25] at 4, " in said.verdict.why
         assert said.tables[0].rows[0][1] == "1.01"
         assert said.tables[0].rows[1][1] == "not run"
         assert [len(figure.bands) for figure in said.figures] == [2, 2]

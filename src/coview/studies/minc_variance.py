@@ -230,14 +230,17 @@ def _verdict(cells: dict[tuple[str, str, int], list[float]]) -> Verdict:
         )
         for b in both
     }
-    ratios = ", ".join(f"{np.exp(logs[b][0]):.2f} at {b}" for b in both)
-    lower = all(logs[b][2] < 0 for b in both)
+    ratios = ", ".join("{:.2f} [{:.2f}, {:.2f}] at {}".format(*np.exp(logs[b]), b) for b in both)
     why = (
         "Variance of the gradient with a memory of .99 over that of the pairs of a batch: "
         f"{ratios}. The weights stand still here: what a moving encoder does to a memory is "
         "another question."
     )
-    return Verdict(word="supported" if lower else "not supported", why=why)
+    if all(high < 0 for _, _, high in logs.values()):
+        return Verdict(word="supported", why=why)
+    if any(low > 0 for _, low, _ in logs.values()):
+        return Verdict(word="not supported", why=why)
+    return Verdict(word="undecided at this budget", why=why)
 
 
 MINC_VARIANCE = Study(
