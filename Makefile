@@ -29,7 +29,7 @@ demo: $(VENV)/installed  ## pretrain on the embedded photographs, judge, write t
 
 test: $(VENV)/installed  ## all tests but those that need an accelerator
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --maxprocesses 4 --durations 15 -m 'not slow and not device'
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadgroup --durations 15 -o addopts=--strict-markers -m 'slow and not device'  # as users run it: types unchecked
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile --durations 15 -o addopts=--strict-markers -m 'slow and not device'  # as users run it: types unchecked
 
 lint: $(VENV)/installed  ## format, lint, types
 	$(BIN)/ruff format --check src tests benchmarks scripts docs

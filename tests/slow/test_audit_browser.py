@@ -8,7 +8,7 @@ from coview.data import Scenes
 from coview.pages.audit_page import write_audit_page
 from coview.search.audit import audit_views
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("audit_browser")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

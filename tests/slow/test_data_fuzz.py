@@ -11,7 +11,7 @@ from coview.data.decoder import Decoder
 from coview.data.readers import FolderReader
 from coview.data.survey import survey_headers
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("data_fuzz")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "bmp", "tif", "npy"])

@@ -14,7 +14,7 @@ import pytest
 from coview import objectives
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("docs_build")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from browsing import browser as browser
 from browsing import check_dark_and_phone, measured, probed, visit
 from coview.data import Scenes
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("gallery_browser")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

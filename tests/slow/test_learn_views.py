@@ -16,7 +16,7 @@ from coview.search.learn_watch import Failure
 from coview.training.loop import Stopped
 from coview.views.generators import PixelFlow, load_generator
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("learn_views")]
+pytestmark = pytest.mark.slow
 TINY = {"steps": 6, "critic_steps": 3, "batch_size": 32}
 
 

@@ -10,7 +10,7 @@ from browsing import browser as browser
 from browsing import check_dark_and_phone, measured, probed, visit
 from coview.pages import write_page
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("page_browser")]
+pytestmark = pytest.mark.slow
 write_fake_run = runpy.run_path(str(Path(__file__).parents[1] / "unit" / "test_pages.py"))[
     "write_fake_run"
 ]

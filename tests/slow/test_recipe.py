@@ -7,7 +7,7 @@ import pytest
 import coview
 from coview.cli import main
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("recipe")]
+pytestmark = pytest.mark.slow
 
 
 def test_infomin_beats_the_untrained_encoder(tmp_path: Path) -> None:

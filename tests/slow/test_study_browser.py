@@ -8,7 +8,7 @@ from browsing import browser as browser
 from browsing import check_dark_and_phone, probed, visit
 from coview.pages.study_page import write_study_page
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("study_browser")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from browsing import check_dark_and_phone, measured, probed, visit
 from coview.cli import main
 from coview.data import Scenes
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tune_browser")]
+pytestmark = pytest.mark.slow
 
 POINTS = 10
 
