@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from colour_problem import flat_colours
 from coview.search.learn import learn_views, play
@@ -16,6 +15,7 @@ from coview.search.learn_material import build_makers, prepare, resolve
 from coview.search.learn_settings import Learning
 from coview.search.learn_watch import Failure
 from coview.views.generators import load_generator
+from half_labelled import half_labelled
 
 TINY = {"steps": 4, "critic_steps": 3, "batch_size": 32}
 
@@ -125,17 +125,8 @@ def test_the_error_of_an_accuracy_keeps_groups_whole():
 
 
 def test_a_table_may_label_some_images_only(tmp_path):
-    rng = np.random.default_rng(0)
-    (tmp_path / "images").mkdir()
-    lines = ["file,label"]
-    for i in range(120):
-        pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "images" / f"{i}.png")
-        lines += [f"{i}.png,{'ab'[i % 2]}"] if i < 60 else []
-    (tmp_path / "labels.csv").write_text("\n".join(lines))
-    folder = learn_views(
-        tmp_path / "images", labels=tmp_path / "labels.csv", out=tmp_path / "run", **TINY
-    )
+    source, labels = half_labelled(tmp_path, images=120, labelled=60, side=8)
+    folder = learn_views(source, labels=labels, out=tmp_path / "run", **TINY)
     assert json.loads((folder / "learn.json").read_text())["encoders"]["raw"]["accuracy"]
 
 

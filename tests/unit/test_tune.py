@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from coview import data, views
 from coview.diagnostics import effective_rank
@@ -29,6 +28,7 @@ from coview.training.learner import NonFinite
 from coview.training.loop import Stopped
 from coview.training.pretrain import splits_of
 from coview.views import Policy
+from half_labelled import half_labelled
 
 SIDE = 16
 SMALL = DEFAULTS["small"]
@@ -389,17 +389,10 @@ def test_other_labels_are_another_tuning(finished, colours):
 
 
 def test_a_table_may_label_some_images_only(tmp_path):
-    rng = np.random.default_rng(0)
-    (tmp_path / "images").mkdir()
-    lines = ["file,label"]
-    for i in range(150):
-        pixels = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "images" / f"{i}.png")
-        lines += [f"{i}.png,{'ab'[i % 2]}"] if i < 120 else []
-    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    source, labels = half_labelled(tmp_path, images=150, labelled=120, side=16)
     folder = tune_views(
-        tmp_path / "images",
-        labels=tmp_path / "labels.csv",
+        source,
+        labels=labels,
         points=1,
         steps=1,
         batch_size=32,
