@@ -422,8 +422,9 @@ def test_an_interrupted_search_goes_on_to_the_same_end(finished, colours, tmp_pa
     monkeypatch.setattr(Trials, "judge", interrupted)
     before = torch.get_rng_state()
     asked = {"points": 4, "steps": 2, "batch_size": 32, "out": tmp_path / "tune"}
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as stopped:
         tune_views(colours, **asked)
+    assert "the same command goes on" in stopped.value.__notes__[0]
     assert read(tmp_path / "tune")["status"] == "running"
     tune_views(colours, **asked)
     assert torch.equal(before, torch.get_rng_state())

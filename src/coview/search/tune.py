@@ -36,7 +36,7 @@ from coview.search.tune_trials import FEWEST_LABELS, Judged, Mixture, Trials
 from coview.search.two_lines import two_lines
 from coview.training.devices import start
 from coview.training.learner import NonFinite
-from coview.training.loop import Observer
+from coview.training.loop import Observer, Stopped
 from coview.training.pretrain import default_views, fingerprint
 from coview.training.run_folder import RunFolder, environment
 from coview.views import Policy
@@ -105,7 +105,11 @@ def tune_views(source: Any, **settings: Any) -> Path:  # noqa: ANN401
     )
     tuning = _Tuning(RunFolder(asked.out), asked, trials)
     if tuning.record["status"] != "finished":
-        tuning.run()
+        try:
+            tuning.run()
+        except (Stopped, KeyboardInterrupt) as error:
+            error.add_note(f"the tuning is in {asked.out}; the same command goes on with it")
+            raise
     shutil.rmtree(tuning.trained, ignore_errors=True)
     return tuning.folder.path
 
