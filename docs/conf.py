@@ -22,6 +22,7 @@ extensions = [
     "api",
     "atlas",
     "commands",
+    "measured",
     "studies",
 ]
 exclude_patterns = ["_build", "_ext"]

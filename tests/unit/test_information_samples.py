@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from scipy.special import digamma
 
-from coview.data.scenes.information import discrete
+from coview.data.scenes import Scenes, discrete
 from coview.information import (
     REGIMES,
     Estimate,
@@ -18,6 +18,7 @@ from coview.information import (
     bivariate,
     canonical,
     class_images,
+    class_pairs,
     cube,
     dense,
     gaussian_bias,
@@ -28,6 +29,7 @@ from coview.information import (
     regime_cases,
     regime_task,
     samples,
+    scene_views,
     sparse,
     spiral,
     staircase,
@@ -298,8 +300,59 @@ def test_images_hold_the_information_of_their_classes(flip):
     assert two.information == pytest.approx(math.log(2) - bits)
 
 
+@pytest.mark.parametrize("flip", [0.0, 0.3, 1.0])
+def test_pairs_of_a_class_hold_its_information(flip):
+    rng = generator("labels")
+    labels = rng.choice(3, 60_000, p=[0.5, 0.3, 0.2])
+    task = class_pairs(np.arange(60_000.0)[:, None], labels, flip)
+    first, second = (side[:, 0].astype(int) for side in task.sample(20_000, 0))
+    assert len(set(first) | set(second)) == 40_000
+    assert np.mean(labels[first] != labels[second]) == pytest.approx(flip, abs=0.01)
+    shares = np.bincount(labels) / len(labels)
+    joint = np.diag(shares) * (1 - flip)
+    for one in range(3):
+        for other in range(3):
+            joint[one, other] += (one != other) * shares[one] * flip / 2
+    assert task.information == pytest.approx(discrete(joint), rel=1e-12)
+    found = plug_in(labels[first], labels[second])
+    assert found.value == pytest.approx(task.information, abs=0.01)
+
+
+def test_pairs_of_a_class_need_images_enough():
+    rows, labels = np.arange(40.0)[:, None], np.arange(40) % 4
+    assert len(class_pairs(rows, labels).sample(8, 0)[0]) == 8
+    for n in (25, 41):
+        with pytest.raises(ValueError, match=f"too few images for {n} pairs: class"):
+            class_pairs(rows, labels).sample(n, 0)
+    for arguments in (
+        (rows, labels[1:]),
+        (rows, labels - 1),
+        (rows, 2 * labels),
+        (rows, 0 * labels),
+        (rows, labels, 1.5),
+    ):
+        with pytest.raises(ValueError, match="labels must"):
+            class_pairs(*arguments)
+
+
+def test_views_of_scenes_share_what_is_said():
+    task = scene_views(("shape", "background"), Scenes(size=16, grid=1, scales=1))
+    assert task.information == pytest.approx(math.log(8) + math.log(8))
+    first, second = task.sample(40, 3)
+    assert first.shape == second.shape == (40, 3, 16, 16)
+    assert first.dtype == np.float32
+    assert 0 <= first.min() < first.max() <= 1
+    assert not np.array_equal(first, second)
+    alike = scene_views(Scenes().factors, Scenes(size=32)).sample(20, 0)
+    np.testing.assert_array_equal(*alike)
+    with pytest.raises(ValueError, match="colours"):
+        scene_views(("colours",))
+
+
 def test_draws_depend_on_the_seed_alone():
-    for task in (*benchmark_tasks(), uniform_mixture(), regime_task("excess")):
+    more = uniform_mixture(), regime_task("excess"), scene_views()
+    mine = class_pairs(np.arange(400.0)[:, None], np.arange(400) % 4)
+    for task in (*benchmark_tasks(), *more, mine):
         first, again, other = task.sample(20, 1), task.sample(20, 1), task.sample(20, 2)
         for a, b, c in zip(first, again, other, strict=True):
             assert len(a) == 20

@@ -2,21 +2,23 @@
 
 The distributions are those of the published "Beyond Normal" benchmark (czyz2023beyond), the
 Gaussian staircase (poole2019variational), the discrete table of regimes of InfoMin
-(tian2020infomin) and images of a class each. A map of x alone or of y alone that can be undone
-leaves the information as it is.
+(tian2020infomin), and images whose information is that of their classes or factors: drawn ones,
+scenes, and labelled images of your own. A map of x alone or of y alone that can be undone leaves
+the information as it is.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from scipy.special import digamma, gammaln, ndtr
 
-from coview.data.scenes.information import entropy, gaussian
+from coview.data.scenes.information import discrete, gaussian
+from coview.data.scenes.scenes import Scenes
 from coview.random import generator
 
 Array = Float[np.ndarray, "n ..."]
@@ -306,20 +308,117 @@ def class_images(classes: int = 8, flip: float = 0.0, *, side: int = 16) -> Task
             "side must be a multiple of 4, classes from 2 to (side/4)² and flip from 0 to 1, got "
             f"{side}, {classes} and {flip}"
         )
-    noise = entropy(np.array([flip, 1 - flip])) + flip * math.log(max(classes - 1, 1))
 
     def sample(n: int, seed: int) -> tuple[Array, Array]:
         rng = generator(seed, "class images")
         first = rng.integers(classes, size=n)
-        other = (first + rng.integers(1, classes, size=n)) % classes
-        second = np.where(rng.uniform(size=n) < flip, other, first)
+        second = _flipped(first, classes, flip, rng)
         return tuple(_bright_field(c, side, rng) for c in (first, second))  # type: ignore[return-value]
 
     return Task(
         name=f"images of {classes} classes, flip {flip:g}",
-        information=math.log(classes) - noise,
+        information=_after_flips(np.full(classes, 1 / classes), flip),
         sample=sample,
     )
+
+
+def class_pairs(
+    images: Float[np.ndarray, "image ..."] | UInt8[np.ndarray, "image ..."],
+    labels: Int[np.ndarray, " label"],
+    flip: float = 0.0,
+) -> Task:
+    """Return pairs of different images of yours of one class, at times of another class.
+
+    The information is that of the classes in the proportions of `labels`, as far as the class can
+    be read off each image: where it cannot, the images share less. No image is in two pairs, so
+    that n pairs need somewhat more than 2 n images.
+
+    Args:
+        images: Any rows, images or vectors.
+        labels: The class of each, from 0.
+        flip: Probability that the second image is of another class, each as likely.
+
+    Raises:
+        ValueError: If there are fewer than 2 classes, the lengths differ, a class number has no
+            image or `flip` is out of range; when drawing, if a class has too few images.
+
+    References:
+        lee2024benchmark, for pairs of one class with label noise.
+    """
+    if len(images) != len(labels) or not len(labels) or labels.min() < 0:
+        raise ValueError(
+            f"labels must be from 0, one an image: {len(images)} images, {len(labels)} labels"
+        )
+    counts = np.bincount(labels)
+    if len(counts) < 2 or not counts.all() or not 0 <= flip <= 1:
+        raise ValueError(
+            "labels must have at least 2 classes, each with an image, and flip be from 0 to 1; "
+            f"got images a class {counts.tolist()} and flip {flip}"
+        )
+
+    def sample(n: int, seed: int) -> tuple[Array, Array]:
+        rng = generator(seed, "class pairs")
+        order = rng.permutation(len(labels))
+        first, rest = order[:n], order[n:]
+        wanted = _flipped(labels[first], len(counts), flip, rng)
+        second = np.empty_like(first)
+        for label in range(len(counts)):
+            places, pool = np.flatnonzero(wanted == label), rest[labels[rest] == label]
+            if len(first) < n or len(pool) < len(places):
+                raise ValueError(
+                    f"too few images for {n} pairs: class {label} has {len(pool)} left, "
+                    f"{len(places)} are needed"
+                )
+            second[places] = pool[: len(places)]
+        return images[first], images[second]
+
+    return Task(
+        name=f"pairs of {len(counts)} classes, flip {flip:g}",
+        information=_after_flips(counts / len(labels), flip),
+        sample=sample,
+    )
+
+
+def scene_views(shared: Iterable[str] = ("colour", "shape"), scenes: Scenes | None = None) -> Task:
+    """Return two views of scenes that share some factors, the others drawn anew.
+
+    Args:
+        shared: Factors in common.
+        scenes: The family, by default `Scenes(size=32)`.
+
+    Returns:
+        The task; images are float32 in [0, 1], [n, 3, size, size].
+
+    Raises:
+        ValueError: If a factor is unknown.
+    """
+    family, common = scenes or Scenes(size=32), tuple(sorted(shared))
+
+    def sample(n: int, seed: int) -> tuple[Array, Array]:
+        views = (family.draw(np.arange(n), seed=seed, view=view, shared=common) for view in (0, 1))
+        first, second = (family.render(v).images.numpy().astype(np.float32) / 255 for v in views)
+        return first, second
+
+    return Task(
+        name=f"scenes that share {' and '.join(common) or 'nothing'}",
+        information=family.information(common),
+        sample=sample,
+    )
+
+
+def _flipped(
+    classes: Int[np.ndarray, " n"], count: int, flip: float, rng: np.random.Generator
+) -> Int[np.ndarray, " n"]:
+    """Return the classes, each replaced by another with a probability."""
+    other = (classes + rng.integers(1, count, size=len(classes))) % count
+    return np.where(rng.uniform(size=len(classes)) < flip, other, classes)
+
+
+def _after_flips(shares: Float[np.ndarray, " class"], flip: float) -> float:
+    """Return the information in nats of a class and of what `_flipped` makes of it."""
+    count = len(shares)
+    kept = np.eye(count)
+    return discrete(shares[:, None] * ((1 - flip) * kept + flip / (count - 1) * (1 - kept)))
 
 
 def _bright_field(
