@@ -507,9 +507,21 @@ class TestWidth:
         spectral = {32: 0.4, 128: 0.5, 512: 0.5}
         for lead, word in ((0.0, "supported"), (-0.02, "not supported")):
             minc = {width: accuracy + lead for width, accuracy in spectral.items()}
-            done = at("width", {"minc": minc, "spectral_contrastive": spectral})
+            done = at("width", {"minc": minc, **dict.fromkeys(minc_width.BASELINES, spectral)})
             assert minc_width.report(done).verdict.word == word
         assert minc_width.report(done[:-9]).verdict.word.startswith("undecided")
+        one = at("width", {"minc": minc, "spectral_contrastive": spectral})
+        assert minc_width.report(one).verdict.word.startswith("undecided")
+
+    def test_a_choice_is_tried_with_further_seeds(self):
+        accuracies = {loss: {32: 0.5, 128: 0.5} for loss in minc_width.LOSSES}
+        done = at("width", accuracies, rates=(1.0, 2.0), seeds=(0,))
+        more = minc_width.confirm("laptop", done)
+        assert [settings["seed"] for settings in more] == [1] * 6 + [2] * 6 + [3] * 6
+        places = {(s["loss"], s["width"], s["rate"]) for s in more}
+        rates = trained.compare(done, "width").rates
+        assert places == {(*place, rate) for place, rate in rates.items()}
+        assert minc_width.confirm("smoke", done) == []
 
 
 class TestPeers:
@@ -531,6 +543,13 @@ class TestPeers:
         said = minc_peers.report(at("batch", self.accuracies(**changed)))
         assert said.verdict.word == word
         assert len(said.tables[0].rows) == 2 * len(minc_peers.LIMITS) + 1
+
+    def test_a_choice_is_tried_with_further_seeds(self):
+        done = at("batch", self.accuracies(), rates=(1.0, 2.0), seeds=(0,))
+        more = minc_peers.confirm("laptop", done)
+        assert len(more) == 3 * len(minc_peers.LOSSES)
+        assert {settings["seed"] for settings in more} == {1, 2, 3}
+        assert minc_peers.confirm("smoke", done) == []
 
     def test_undecided_without_all(self):
         losses = self.accuracies()

@@ -10,7 +10,7 @@ import numpy as np
 
 from coview.studies.intervals import mean_interval
 from coview.studies.study import Report, Scale, Settings, Study, Trial, Verdict
-from coview.studies.trained import MARGIN, MORE_RATES, RATES, Comparison, compare, run
+from coview.studies.trained import MARGIN, RATES, Comparison, compare, confirming, run
 
 BASELINES = ("spectral_contrastive", "spectral_contrastive:negatives=all")
 """The spectral loss with its authors' negatives, across the views, and with those of both views."""
@@ -24,12 +24,12 @@ CONFIRMING = 2
 Rates = Mapping[int, tuple[float, ...]]
 """Batch sizes and the learning rates to choose from."""
 
-SMOKE: Rates = dict.fromkeys((8, 64), RATES[1:])
+SMOKE: Rates = dict.fromkeys((8, 64), RATES[2:4])
 
-LAPTOP: Rates = {8: MORE_RATES[:4], 32: MORE_RATES[1:], 128: MORE_RATES[1:], 512: MORE_RATES[1:]}
+LAPTOP: Rates = {8: RATES[:4], 32: RATES[1:], 128: RATES[1:], 512: RATES[1:]}
 """Batch sizes and rates; each loss does best inside, on validation images of CIFAR-10."""
 
-FULL: Rates = dict.fromkeys((8, 16, 32, 64, 256, 1024), MORE_RATES)
+FULL: Rates = dict.fromkeys((8, 16, 32, 64, 256, 1024), RATES)
 
 
 def trials(scale: Scale) -> list[Settings]:
@@ -52,17 +52,7 @@ def trials(scale: Scale) -> list[Settings]:
 
 def confirm(scale: Scale, done: Sequence[Trial]) -> list[Settings]:
     """Return each loss and batch size at its chosen rate, with seeds that had no part in it."""
-    if scale == "smoke":
-        return []
-    found = compare(done, "batch")
-    seeds = 1 + max(trial.settings["seed"] for trial in done)
-    first = [trial.settings for trial in done if trial.settings["seed"] == 0]
-    return [
-        {**settings, "seed": seed}
-        for seed in range(seeds, seeds + CONFIRMING)
-        for settings in first
-        if settings["rate"] == found.rates.get((settings["loss"], settings["batch"]))
-    ]
+    return [] if scale == "smoke" else confirming(done, "batch", CONFIRMING)
 
 
 def report(done: Sequence[Trial]) -> Report:

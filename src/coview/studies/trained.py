@@ -24,9 +24,8 @@ From batch 8 to 512 the best rate grew by two to four (minc-batch-size at laptop
 library's rule, the root of the batch size, it would by eight.
 """
 
-RATES = (0.5, 1.0, 2.0)
-MORE_RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""Rates to choose from, and where there is more time."""
+RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Rates to choose from."""
 
 MARGIN = 0.01
 """A lead of the other side that would matter."""
@@ -115,6 +114,14 @@ class Comparison:
                 found[value] = [a[seed] - b[seed] for seed in sorted(a)]
         return found
 
+    def leads_over(self, ours: str, others: Iterable[str]) -> dict[str, dict[int, list[float]]]:
+        """Return the leads over each at every value; none where they cannot be paired."""
+        found = {other: self.leads(ours, other) for other in others}
+        return {
+            other: {value: leads.get(value, []) for value in self.values}
+            for other, leads in found.items()
+        }
+
     def table(self, title: str, losses: Sequence[str], leads_of: str) -> Table:
         """Return losses × values, and below them the paired leads of one over each other."""
         rows = [[loss, *(self._cell(loss, value) for value in self.values)] for loss in losses]
@@ -174,6 +181,19 @@ def compare(done: Sequence[Trial], axis: str, *, part: str = "test") -> Comparis
             cells[place] = accuracies(here, rates[place], part)
     values = sorted({trial.settings[axis] for trial in done})
     return Comparison(axis=axis, values=values, cells=cells, rates=rates)
+
+
+def confirming(done: Sequence[Trial], axis: str, count: int) -> list[Settings]:
+    """Return each loss and value at its chosen rate, with seeds that had no part in the choice."""
+    found = compare(done, axis)
+    seeds = 1 + max(trial.settings["seed"] for trial in done)
+    first = [trial.settings for trial in done if trial.settings["seed"] == 0]
+    return [
+        {**settings, "seed": seed}
+        for seed in range(seeds, seeds + count)
+        for settings in first
+        if settings["rate"] == found.rates.get((settings["loss"], settings[axis]))
+    ]
 
 
 def accuracies(
