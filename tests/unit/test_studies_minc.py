@@ -34,6 +34,8 @@ from coview.testing import embeddings
 
 METHODS = {**minc_tabular.METHODS, **minc_forms.METHODS}
 
+MEMORY, PAIRS = minc_tabular.MEMORY, minc_tabular.PAIRS
+
 nan = float("nan")
 
 
@@ -198,17 +200,36 @@ def in_table(method, batch, final, measure="final"):
 
 
 class TestTabular:
-    def test_verdict(self):
-        memory, pairs = "MINC, average .99", "spectral, pairs of the batch"
-        flat = [in_table(memory, batch, [3.0, 3.01, 3.02]) for batch in tabular.BATCHES]
-        falling = [in_table(pairs, batch, [3.0, 3.0, 3.0]) for batch in tabular.BATCHES[1:]]
-        assert minc_tabular.report([*flat, *falling]).verdict.word.startswith("undecided")
-        diverged = [in_table(pairs, 4, [nan, 3.0, 3.0]), *falling]
-        said = minc_tabular.report([*flat, *diverged])
-        assert said.verdict.word == "supported"
-        assert "diverges" in said.verdict.why
-        alike = [in_table(pairs, 4, [3.0, 3.01, 3.02]), *falling]
-        assert minc_tabular.report([*flat, *alike]).verdict.word == "not supported"
+    @staticmethod
+    def said(*changed, without=()):
+        """Return the verdict where each reaches the same everywhere but in some places."""
+        usual = {(name, b): [3.0, 3.01, 3.02] for name in (MEMORY, PAIRS) for b in tabular.BATCHES}
+        cells = usual | {(PAIRS, 4): [nan, 3.0, 3.0]} | dict(changed)
+        done = [in_table(*place, final) for place, final in cells.items() if place not in without]
+        return minc_tabular.report(done).verdict
+
+    @pytest.mark.parametrize(
+        ("place", "final", "word"),
+        [
+            ((PAIRS, 4), [nan, 3.0, 3.0], "supported"),
+            ((PAIRS, 4), [2.0, 2.1, 2.0], "supported"),
+            ((PAIRS, 4), [3.0, 3.01, 3.02], "not supported"),  # fails nowhere
+            ((PAIRS, 4), [2.0, 3.0, 2.9], "undecided at this budget"),
+            ((MEMORY, 32), [nan, 3.0, 3.0], "not supported"),  # diverges itself
+            ((MEMORY, 32), [2.5, 2.5, 2.5], "not supported"),  # not flat
+            ((MEMORY, 32), [2.6, 2.8, 3.0], "undecided at this budget"),
+            ((PAIRS, 128), [2.9, 2.9, 2.9], "not supported"),  # not alike
+            ((PAIRS, 128), [3.1, 3.1, 3.1], "not supported"),
+            ((PAIRS, 128), [nan, 3.1, 3.1], "not supported"),
+            ((PAIRS, 128), [2.9, 3.0, 3.1], "undecided at this budget"),
+        ],
+    )
+    def test_verdict(self, place, final, word):
+        assert self.said((place, final)).word == word
+
+    def test_all_trials_are_needed(self):
+        assert self.said(without=[(PAIRS, 8)]).word.startswith("undecided")
+        assert "pairs diverges" in self.said().why
 
     def test_the_best_step_size_is_one_where_no_seed_diverged(self):
         finals = [[9.0, nan], [1.0, 2.0], [0.5, 0.5]]
@@ -372,6 +393,24 @@ class TestTrained:
         found = trained.compare([failed(trial) for trial in done], "batch")
         assert (found.cells, found.rates) == ({("a", 8): {}}, {})
         assert found.table("T", ("a", "b"), "a").rows[:2] == [["a", "diverged"], ["b", "not run"]]
+
+    def test_a_table_tells_of_ends_of_the_grid_and_of_what_is_not_finished(self):
+        accuracies = {"a": {8: 0.5}}
+        highest = trained.compare(at("batch", accuracies, rates=(0.5, 1.0)), "batch")
+        table = highest.table("T", ("a",), "a")
+        assert table.rows == [["a", "0.510 [0.485, 0.535] (×1, highest tried)"]]
+        assert "interval over 3 seeds" in table.title
+        lowest = trained.compare(at("batch", accuracies, rates=(1.0, 2.0)), "batch")
+        assert "(×1, lowest tried)" in lowest.table("T", ("a",), "a").rows[0][1]
+        only = trained.compare(at("batch", accuracies, rates=(1.0,)), "batch")
+        assert only.table("T", ("a",), "a").rows[0][1].endswith("(×1)")
+        apart = [
+            *at("batch", accuracies, rates=(1.0,), seeds=(0,)),
+            *at("batch", accuracies, rates=(2.0,), seeds=(1,)),
+        ]
+        assert trained.compare(apart, "batch").table("T", ("a",), "a").rows == [
+            ["a", "not finished"]
+        ]
 
     def test_a_further_seed_that_fails_does_not_change_the_rate(self):
         done = at("batch", {"a": {8: 0.5}})
@@ -587,6 +626,20 @@ class TestStability:
         assert said.figures[0].bands[0].x == list(minc_stability.RATES[:-2])
         assert minc_stability.report(done[:20]).verdict.word.startswith("undecided")
 
+    def test_what_learns_nothing_is_not_stable(self):
+        done = [
+            replace(trial, measured={"validation": 0.1})
+            if trial.settings["loss"] == "minc"
+            else trial
+            for trial in self.done({"spectral_contrastive": 4.0, "minc": 4.0})
+        ]
+        said = minc_stability.report(done)
+        assert said.verdict.word == "not supported"
+        assert [row[-1] for row in said.tables[0].rows] == [
+            "6.000 [6.000, 6.000]",
+            "0.000 [0.000, 0.000]",
+        ]
+
 
 class TestAblation:
     def state(self, objective, width=3):
@@ -704,9 +757,25 @@ class TestAblation:
         said = minc_ablation.report(done)
         assert said.verdict.word == word
         rows = {row[0]: row[1:] for row in said.tables[0].rows}
-        assert rows["stale"][-1] == "-0.100 [-0.100, -0.100]"
+        assert rows["stale"] == ["0.410", "0.410", *["-10.0 [-10.0, -10.0]"] * 3]
+        assert rows["default"][2:] == ["", "", ""]
         assert (rows["a = 0"][0] == "diverged") == (lead is None)
         assert minc_ablation.report(done[3:]).verdict.word.startswith("undecided")
+
+    def test_the_best_of_many_must_be_clearly_so(self):
+        """Its own interval would do; that of the best of so many does not."""
+        accuracies = {name: {8: 0.4, 128: 0.4} for name in minc_ablation.VARIANTS}
+        done = at("batch", accuracies | {"scale 8": {8: 0.43, 128: 0.43}}, rates=(1.0,))
+        for shift, word in ((0.0, "not supported"), (0.004, "undecided at this budget")):
+            shifted = [
+                replace(t, measured={"validation": t.measured["validation"] + shift * sign})
+                if (t.settings["loss"], sign := t.settings["seed"] - 1)[0] == "scale 8"
+                else t
+                for t in done
+            ]
+            said = minc_ablation.report(shifted)
+            assert said.verdict.word == word
+            assert "+3.0 [" in said.verdict.why
 
     def test_a_trial_runs_and_reads_no_test_image(self, tmp_path):
         name = "averaged target, scale 12"

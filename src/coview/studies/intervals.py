@@ -7,15 +7,22 @@ import numpy as np
 from coview.studies.study import Band
 
 
-def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return mean, low and high; the interval is infinite for fewer than two values."""
+def mean_interval(values: Sequence[float], *, of: int = 1) -> tuple[float, float, float]:
+    """Return mean, low and high; the interval is infinite for fewer than two values.
+
+    Args:
+        values: Of independent seeds.
+        of: Number of intervals that are to hold together with 95 % (Bonferroni).
+    """
     from scipy import stats
 
     array = np.asarray(values, dtype=float)
     mean = float(array.mean())
     if len(array) < 2:
         return mean, -np.inf, np.inf
-    half = float(stats.t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / len(array) ** 0.5)
+    half = float(
+        stats.t.ppf(1 - 0.025 / of, len(array) - 1) * array.std(ddof=1) / len(array) ** 0.5
+    )
     return mean, mean - half, mean + half
 
 

@@ -31,7 +31,7 @@ RATES = tuple(2.0**power for power in range(-3, 6))
 BATCH = 32
 
 TOLERANCE = 0.03
-"""A rate still trains if its accuracy is at most this far below the best of the loss."""
+"""A rate still trains if its accuracy is at most this far below the best of any loss and rate."""
 
 
 def trials(scale: Scale) -> list[Settings]:
@@ -61,7 +61,7 @@ def report(done: Sequence[Trial]) -> Report:
         for loss in LOSSES
         if any(trial.settings["loss"] == loss for trial in done)
     }
-    counts = {loss: _counts(found) for loss, found in cells.items()}
+    counts = _counts(cells)
     rows = [
         [
             loss,
@@ -75,8 +75,8 @@ def report(done: Sequence[Trial]) -> Report:
         tables=[
             Table(
                 title="Linear read-out on validation images, mean over seeds, by learning rate "
-                f"over {trained.BASE:g}; rates within {100 * TOLERANCE:.0f} points of the loss's "
-                "best, mean and 95 % t interval",
+                f"over {trained.BASE:g}; rates within {100 * TOLERANCE:.0f} points of the best "
+                "of all losses, mean and 95 % t interval",
                 columns=["loss", *(f"×{rate:g}" for rate in RATES), "rates that train"],
                 rows=rows,
             )
@@ -116,14 +116,18 @@ def _cell(values: dict[int, float | None]) -> str:
     return f"{mean} ({failed} diverged)".strip() if failed else mean
 
 
-def _counts(found: dict[float, dict[int, float | None]]) -> list[float]:
-    """Return for each seed at how many rates the loss trains."""
-    seeds = sorted(set.intersection(*(set(values) for values in found.values())))
-    counts = []
-    for seed in seeds:
-        reached = [value for values in found.values() if (value := values[seed]) is not None]
-        counts.append(float(sum(value >= max(reached) - TOLERANCE for value in reached)))
-    return counts
+def _counts(cells: dict[str, dict[float, dict[int, float | None]]]) -> dict[str, list[float]]:
+    """Return for each loss and seed at how many rates it trains."""
+    by_rate = [values for found in cells.values() for values in found.values()]
+    seeds = sorted(set.intersection(*map(set, by_rate))) if by_rate else []
+    best = {seed: max(values[seed] or 0.0 for values in by_rate) for seed in seeds}
+    return {
+        loss: [
+            float(sum((v[seed] or 0.0) >= best[seed] - TOLERANCE for v in found.values()))
+            for seed in seeds
+        ]
+        for loss, found in cells.items()
+    }
 
 
 def _verdict(counts: dict[str, list[float]]) -> Verdict:

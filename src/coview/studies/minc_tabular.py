@@ -22,14 +22,22 @@ from coview.studies.study import (
 )
 from coview.studies.tabular import BATCHES, BEST, STEP_SIZES, STEPS, Method, train
 
+PAIRS, MEMORY = "spectral, pairs of the batch", "MINC, average .99"
+
 METHODS = {
-    "spectral, pairs of the batch": Method(pairs=True),
+    PAIRS: Method(pairs=True),
     "MINC, batch with itself": Method(itself=True),
     "MINC, average .9": Method(decay=0.9),
-    "MINC, average .99": Method(decay=0.99),
+    MEMORY: Method(decay=0.99),
     "MINC, average .99, target .95": Method(decay=0.99, target_decay=0.95),
     "MINC, half batch, half average .99": Method(decay=0.99, batch_weight=0.5),
 }
+
+FLAT = 0.95
+"""Share of its best value that the memory must keep at every batch size."""
+
+ALIKE = 0.01 * BEST
+"""Difference that is none."""
 
 Cells = Mapping[tuple[str, int], list[float] | None]
 """Values at the best step size by method and batch; None where it diverged at every one."""
@@ -114,28 +122,52 @@ def report(done: Sequence[Trial]) -> Report:
 
 
 def _verdict(cells: Cells) -> Verdict:
-    """Supported if the memory beats pairs at the smallest batches and hardly depends on them."""
-    memory = "MINC, average .99"
-    needed = [
-        (name, batch) for name in (memory, "spectral, pairs of the batch") for batch in BATCHES
-    ]
-    if any(cell not in cells for cell in needed):
+    """Supported if each part of the claim holds: small batches, flatness, large batches.
+
+    Not supported if a part clearly does not.
+    """
+    if any((name, batch) not in cells for name in (MEMORY, PAIRS) for batch in BATCHES):
         return Verdict(word="undecided at this budget", why="Not all trials are finished.")
-    ours = {batch: cells[memory, batch] for batch in BATCHES}
-    if any(values is None for values in ours.values()):
+    ours = {batch: values for batch in BATCHES if (values := cells[MEMORY, batch])}
+    if len(ours) < len(BATCHES):
         return Verdict(word="not supported", why="The averaged moment itself diverged.")
-    lows = {batch: mean_interval(values or [])[1] for batch, values in ours.items()}
-    pairs = cells["spectral, pairs of the batch", BATCHES[0]]
-    worse = pairs is None or mean_interval(pairs)[2] < lows[BATCHES[0]]
-    means = [float(np.mean(values or [])) for values in ours.values()]
-    flat = min(means) > 0.95 * max(means)
-    first = "diverges" if pairs is None else f"reaches {np.mean(pairs):.2f}"
+    small, large = BATCHES[0], BATCHES[-1]
+    best = max(BATCHES, key=lambda batch: float(np.mean(ours[batch])))
+    pairs = {batch: cells[PAIRS, batch] for batch in (small, large)}
+    first = "diverges" if pairs[small] is None else f"reaches {np.mean(pairs[small] or []):.2f}"
+    lasting = {b: mean_interval((np.divide(ours[b], ours[best])).tolist()) for b in BATCHES}
+    least = min(lasting.values())
+    known = [_above(ours[small], pairs[small]), _sign(least[1] - FLAT, least[2] - FLAT)]
+    apart = "diverges"
+    if pairs[large] is not None:
+        mean, low, high = mean_interval(np.subtract(ours[large], pairs[large] or []).tolist())
+        known.append(_sign(ALIKE - max(-low, high), ALIKE - max(low, -high)))
+        apart = f"is {-mean:+.3f} [{-high:+.3f}, {-low:+.3f}] from it"
+    else:
+        known.append(-1)
     why = (
-        f"At batch {BATCHES[0]} the loss of pairs {first}, MINC with a memory of .99 reaches "
-        f"{means[0]:.2f}; over batches of {BATCHES[0]} to {BATCHES[-1]} the latter keeps "
-        f"{100 * min(means) / max(means):.0f} % of its best."
+        f"At batch {small} the loss of pairs {first}, MINC with a memory of .99 reaches "
+        f"{np.mean(ours[small]):.2f}; over batches of {small} to {large} the latter keeps "
+        f"{100 * least[0]:.0f} % [{100 * least[1]:.0f}, {100 * least[2]:.0f}] of its best "
+        f"({100 * FLAT:.0f} wanted); at batch {large} the loss of pairs {apart} ({ALIKE:.3f} "
+        "allowed)."
     )
-    return Verdict(word="supported" if worse and flat else "not supported", why=why)
+    if min(known) > 0:
+        return Verdict(word="supported", why=why)
+    return Verdict(word="not supported" if min(known) < 0 else "undecided at this budget", why=why)
+
+
+def _above(ours: list[float], theirs: list[float] | None) -> int:
+    """Return 1 if ours are clearly above theirs or those diverged, -1 if clearly not."""
+    if theirs is None:
+        return 1
+    _, low, high = mean_interval(np.subtract(ours, theirs).tolist())
+    return _sign(low - ALIKE, high - ALIKE)
+
+
+def _sign(low: float, high: float) -> int:
+    """Return 1 if an interval is above zero, -1 if it is below, else 0."""
+    return int(low > 0) - int(high < 0)
 
 
 MINC_TABULAR = Study(

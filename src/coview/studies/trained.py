@@ -98,12 +98,16 @@ class Comparison:
         cells: By loss and value, the accuracy of each seed; empty where a seed did not come to its
             end at the chosen rate, or at any.
         rates: The chosen rates.
+        tried: All rates that were tried.
+        choosers: The seeds that were tried with all of them and chose.
     """
 
     axis: str
     values: Sequence[int]
     cells: Mapping[Place, Mapping[int, float]]
     rates: Mapping[Place, float]
+    tried: Mapping[Place, Sequence[float]]
+    choosers: Mapping[Place, Collection[int]]
 
     def leads(self, ours: str, theirs: str) -> dict[int, list[float]]:
         """Return by how much one loss leads another, paired by seed, where both have all seeds."""
@@ -131,8 +135,8 @@ class Comparison:
                 texts = (told(leads[v]) if v in leads else "not run" for v in self.values)
                 rows.append([f"{leads_of}'s lead over {other}, paired", *texts])
         return Table(
-            title=f"{title}, mean and 95 % t interval over seeds; the chosen learning rate over "
-            f"{BASE:g} in brackets",
+            title=f"{title}, mean and 95 % t interval over {self._seeds()}; the chosen learning "
+            f"rate over {BASE:g} in brackets",
             columns=["loss", *(f"{self.axis} {value}" for value in self.values)],
             rows=rows,
         )
@@ -147,11 +151,21 @@ class Comparison:
             x_logarithmic=True,
         )
 
+    def _seeds(self) -> str:
+        counts = sorted({len(cell) for cell in self.cells.values() if cell})
+        return f"{' or '.join(map(str, counts))} seeds"
+
     def _cell(self, loss: str, value: int) -> str:
-        cell = self.cells.get((loss, value))
-        if not cell:
-            return "not run" if cell is None else "diverged"
-        return f"{told(list(cell.values()))} (×{self.rates[loss, value]:g})"
+        place = (loss, value)
+        if place not in self.cells:
+            return "not run"
+        if not self.choosers[place]:
+            return "not finished"
+        if not self.cells[place]:
+            return "diverged"
+        rate, tried = self.rates[place], self.tried[place]
+        end = ", highest tried" if rate == tried[-1] else ", lowest tried" * (rate == tried[0])
+        return f"{told(list(self.cells[place].values()))} (×{rate:g}{end if tried[1:] else ''})"
 
     def _band(self, loss: str) -> Band:
         return band(loss, {v: list(self.cells.get((loss, v), {}).values()) for v in self.values})
@@ -164,23 +178,34 @@ def compare(done: Sequence[Trial], axis: str, *, part: str = "test") -> Comparis
     """
     cells: dict[Place, dict[int, float]] = {}
     rates: dict[Place, float] = {}
+    tried: dict[Place, list[float]] = {}
+    choosers: dict[Place, set[int]] = {}
     for place in {(trial.settings["loss"], trial.settings[axis]) for trial in done}:
         here = [t for t in done if (t.settings["loss"], t.settings[axis]) == place]
-        tried = sorted({t.settings["rate"] for t in here})
-        seeds = set.intersection(
-            *({t.settings["seed"] for t in here if t.settings["rate"] == rate} for rate in tried)
+        tried[place] = sorted({t.settings["rate"] for t in here})
+        choosers[place] = set.intersection(
+            *(
+                {t.settings["seed"] for t in here if t.settings["rate"] == rate}
+                for rate in tried[place]
+            )
         )
         means = {
             rate: float(np.mean(list(found.values())))
-            for rate in tried
-            if (found := accuracies(here, rate, "validation", seeds))
+            for rate in tried[place]
+            if (found := accuracies(here, rate, "validation", choosers[place]))
         }
         cells[place] = {}
         if means:
             rates[place] = max(means, key=lambda rate: means[rate])
             cells[place] = accuracies(here, rates[place], part)
-    values = sorted({trial.settings[axis] for trial in done})
-    return Comparison(axis=axis, values=values, cells=cells, rates=rates)
+    return Comparison(
+        axis=axis,
+        values=sorted({trial.settings[axis] for trial in done}),
+        cells=cells,
+        rates=rates,
+        tried=tried,
+        choosers=choosers,
+    )
 
 
 def confirming(done: Sequence[Trial], axis: str, count: int) -> list[Settings]:
