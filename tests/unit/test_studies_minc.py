@@ -265,6 +265,15 @@ class TestForms:
         assert [len(table.rows) for table in said.tables] == [len(finals)] * 2
         assert minc_forms.report(done[:-1]).verdict.word.startswith("undecided")
 
+    def test_all_but_the_default_may_diverge(self):
+        done = [
+            in_table(name, 4, [3.0 if name == minc_forms.DEFAULT else nan] * 3, "of_span")
+            for name in minc_forms.METHODS
+        ]
+        said = minc_forms.report(done)
+        assert said.verdict.word == "supported"
+        assert said.verdict.why.count("No other form") == 2
+
     def test_a_trial_runs(self, tmp_path):
         settings = {**minc_forms.trials("smoke")[0], "steps": 3}
         found = json.loads(json.dumps(minc_forms.run(settings, tmp_path)))
@@ -295,6 +304,12 @@ class TestVariance:
         itself = minc_variance.errors(self.draw(4, 400, batch_weight=0.0, decay=0.0), truth)
         both = minc_variance.errors(self.draw(4, 400, batch_weight=1.0, decay=0.0), truth)
         assert itself["squared_bias"] > 10 * abs(both["squared_bias"])
+
+    def test_a_memory_is_of_images_or_of_steps(self):
+        decay = float(np.exp(-4 / 20))
+        images = self.draw(4, 9, batch_weight=0.5, memory=20.0)
+        torch.testing.assert_close(images, self.draw(4, 9, batch_weight=0.5, decay=decay))
+        assert not torch.equal(images, self.draw(4, 9, batch_weight=0.5, decay=0.9))
 
     def test_errors_of_known_samples(self):
         samples = torch.tensor([[1.0, 0.0], [3.0, 0.0]])
@@ -335,7 +350,7 @@ class TestVariance:
         said = minc_variance.report(done)
         assert said.verdict.word == word
         assert "0.25 [0.25, 0.25] at 4, " in said.verdict.why
-        assert said.tables[0].rows[0][1] == "1.01"
+        assert said.tables[0].rows[0][1] == "1.010 [0.985, 1.035]"
         assert said.tables[0].rows[1][1] == "not run"
         assert [len(figure.bands) for figure in said.figures] == [2, 2]
 
@@ -454,6 +469,29 @@ class TestTrained:
         assert config["projector"] == [512, 5]
         assert config["learning_rate"] == pytest.approx(4e-4)
 
+    def test_the_seed_gives_the_first_weights(self, tmp_path, monkeypatch):
+        """Whatever the process has done before."""
+        seen = []
+        monkeypatch.setattr(
+            judging, "accuracies", lambda encoder, *rest, **more: seen.append(encoder) or {}
+        )
+        for seed in (3, 3, 4):
+            torch.rand(seed + len(seen))
+            where = {"loss": "untrained", "batch": 4, "rate": 0.0, "seed": seed, "images": 0}
+            trained.run({**where, "data": images(tmp_path)}, tmp_path / "t")
+        first, again, other = (
+            torch.cat([weight.flatten() for weight in encoder.parameters()]) for encoder in seen
+        )
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
+
+    @pytest.mark.parametrize("name", trained.OPPONENTS)
+    def test_opponents_learn_nothing(self, tmp_path, name):
+        where = {"loss": name, "batch": 4, "rate": 0.0, "seed": 0, "images": 0}
+        found = trained.run({**where, "data": images(tmp_path)}, tmp_path / "t")
+        assert found.keys() == {"validation", "test"}
+        assert not (tmp_path / "t").exists()
+
     def test_fewer_images_may_be_read_out_of_all_classes(self, tmp_path):
         """Of a file in the order of its classes."""
         pixels = np.zeros((300, 12, 12, 3), np.uint8)
@@ -530,7 +568,11 @@ class TestBatchSize:
         losses["minc"] = {8: 0.50, 64: 0.52}
         further = {loss: {8: by[8]} for loss, by in losses.items()}
         done = [*at("batch", losses), *at("batch", further, rates=(1.0,), seeds=(7,))]
-        assert minc_batch_size.report(done).verdict.word == "supported"
+        said = minc_batch_size.report(done)
+        assert said.verdict.word == "supported"
+        own = [["+10.0 (1 seeds)", "not run"]] * 2
+        assert [row[1:] for row in said.tables[1].rows] == own
+        assert len(minc_batch_size.report(at("batch", losses)).tables) == 1
 
     def test_a_wide_interval_decides_nothing(self):
         spectral = {loss: {8: 0.40, 64: 0.50} for loss in minc_batch_size.BASELINES}
@@ -581,7 +623,7 @@ class TestPeers:
     def test_verdict(self, changed, word):
         said = minc_peers.report(at("batch", self.accuracies(**changed)))
         assert said.verdict.word == word
-        assert len(said.tables[0].rows) == 2 * len(minc_peers.LIMITS) + 1
+        assert len(said.tables[0].rows) == 2 * len(minc_peers.LIMITS) + 1 + 2 * 2
 
     def test_a_choice_is_tried_with_further_seeds(self):
         done = at("batch", self.accuracies(), rates=(1.0, 2.0), seeds=(0,))

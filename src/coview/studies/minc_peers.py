@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from coview.studies.study import Report, Scale, Settings, Study, Trial
-from coview.studies.trained import MARGIN, RATES, compare, confirming, judged, run
+from coview.studies.trained import MARGIN, OPPONENTS, RATES, compare, confirming, judged, run
 
 LIMITS = {
     "nt_xent": 0.0,
@@ -28,11 +28,11 @@ def trials(scale: Scale) -> list[Settings]:
         "laptop": ((32,), RATES, 1, 24_000),
         "full": ((8, 64, 512), RATES, 5, 100_000),
     }.get(scale, ((8, 64, 512), RATES, 5, 10_000_000))
+    losses = [(loss, rate) for rate in rates for loss in LOSSES]
     return [
         {"loss": loss, "batch": batch, "rate": rate, "seed": seed, "images": images}
         for seed in range(seeds)
-        for rate in rates
-        for loss in LOSSES
+        for loss, rate in [*losses, *((opponent, 0.0) for opponent in OPPONENTS)]
         for batch in batches
     ]
 
@@ -47,7 +47,7 @@ def report(done: Sequence[Trial]) -> Report:
     found = compare(done, "batch")
     return Report(
         verdict=judged(found.leads_over("minc", LIMITS), LIMITS),
-        tables=[found.table("Linear read-out on test images", LOSSES, "minc")],
+        tables=[found.table("Linear read-out on test images", (*LOSSES, *OPPONENTS), "minc")],
         figures=[found.figure("The same number of images in every trial.", LOSSES)],
     )
 
@@ -63,5 +63,5 @@ MINC_PEERS = Study(
     report=report,
     confirm=confirm,
     data=True,
-    version=2,
+    version=3,
 )

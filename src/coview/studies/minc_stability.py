@@ -157,5 +157,5 @@ MINC_STABILITY = Study(
     run=run,
     report=report,
     data=True,
-    version=3,
+    version=4,
 )

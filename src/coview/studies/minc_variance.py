@@ -4,6 +4,7 @@ The pool is every photograph of the sample in two views, through a briefly train
 gradient is that of the projector's last layer; its value over the whole pool is known.
 """
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
@@ -21,7 +22,7 @@ from coview.objectives import minc, spectral_contrastive
 from coview.objectives.rows import normalized
 from coview.random import generator
 from coview.ranks import Ranks
-from coview.studies.intervals import band, mean_interval
+from coview.studies.intervals import band, mean_interval, told
 from coview.studies.study import (
     Figure,
     Measured,
@@ -48,6 +49,7 @@ ESTIMATORS: dict[str, dict[str, float]] = {
     "average .99": {"batch_weight": 0.0, "decay": 0.99},
     "half batch, half average .99": {"batch_weight": 0.5, "decay": 0.99},
     "a fifth batch, rest average .99": {"batch_weight": 0.2, "decay": 0.99},
+    "`minc`: half batch, memory of 512 images": {"batch_weight": 0.5, "memory": 512.0},
 }
 
 Features = Float[Tensor, "2 image width"]
@@ -101,7 +103,8 @@ def run(settings: Settings, folder: Path) -> Measured:
     rng = generator("minc-variance", settings["batch"], settings["seed"])
     options = ESTIMATORS[settings["estimator"]]
     found = gradients(features, weight, settings["batch"], rng, **options)
-    burn_in = round(3 / (1 - options.get("decay", 0.0)))
+    lasting = {name: options[name] for name in ("decay", "memory") if name in options}
+    burn_in = round(3 / (1 - kept(settings["batch"], **lasting)))
     samples = torch.stack(
         [g.flatten() for g in islice(found, burn_in, burn_in + settings["repeats"])]
     )
@@ -141,6 +144,7 @@ def gradients(
     *,
     batch_weight: float | None = None,
     decay: float = 0.0,
+    memory: float | None = None,
 ) -> Iterator[Weight]:
     """Yield the gradient of one batch after another; the memory is of those before.
 
@@ -151,8 +155,10 @@ def gradients(
         rng: Source of the draws.
         batch_weight: Share of the batch's own moment; None for the spectral loss.
         decay: What the memory keeps at a step; 0 for the moment of this batch with itself.
+        memory: Images that it keeps instead, as `minc` counts.
     """
     moment: Tensor | None = None
+    decay = kept(batch, decay, memory)
     while True:
         drawn = features[:, torch.from_numpy(rng.choice(features.shape[1], batch, replace=False))]
         rows = normalized(drawn @ weight.T, "sphere", SPHERE).flatten(0, 1)
@@ -161,6 +167,11 @@ def gradients(
         loss = _spectral if batch_weight is None else partial(_minc, before, batch_weight)
         yield _gradient(drawn, weight, loss)
         moment = own if moment is None else decay * moment + (1 - decay) * own
+
+
+def kept(batch: int, decay: float = 0.0, memory: float | None = None) -> float:
+    """Return what the memory keeps at a step."""
+    return decay if memory is None else math.exp(-batch / memory)
 
 
 def _spectral(z: Tensor) -> Tensor:
@@ -189,12 +200,13 @@ def report(done: Sequence[Trial]) -> Report:
     for part, title in parts.items():
         found = {name: {b: cells.get((part, name, b), []) for b in BATCHES} for name in ESTIMATORS}
         rows = [
-            [name, *(f"{np.mean(values):.3g}" if values else "not run" for values in by.values())]
+            [name, *(told(values) if values else "not run" for values in by.values())]
             for name, by in found.items()
         ]
         tables.append(
             Table(
-                title=f"{title} over the squared norm of the true gradient, mean over seeds",
+                title=f"{title} over the squared norm of the true gradient, mean and 95 % t "
+                "interval over seeds of the weights",
                 columns=["second moment from", *(f"batch {b}" for b in BATCHES)],
                 rows=rows,
             )

@@ -70,5 +70,5 @@ MINC_WIDTH = Study(
     report=report,
     confirm=confirm,
     data=True,
-    version=2,
+    version=3,
 )

@@ -33,6 +33,9 @@ MARGIN = 0.01
 FEWER = 5_000
 """Images of a part to read out where no test image is: half of a short trial went there."""
 
+OPPONENTS = ("untrained", "raw pixels")
+"""What learns nothing: the network as it starts, and the image itself."""
+
 WIDTH = 128
 """Of the embedding, where a study does not vary it."""
 
@@ -51,21 +54,32 @@ def run(
     """Train, and return the accuracy on these parts; null where training did not come to its end.
 
     Args:
-        settings: `data`, `loss` (a name), `batch`, `rate` (over `BASE`), `seed`, `images` to
-            see, and maybe `width` of the embedding.
+        settings: `data`, `loss` (a name, or one of `OPPONENTS`), `batch`, `rate` (over `BASE`),
+            `seed`, `images` to see, and maybe `width` of the embedding.
         folder: Where the run is written.
         objective: Instead of `loss`.
         parts: "validation" and "test" images to read out.
         most: Images of a part to read out, at most; default all of the pool.
     """
+    from torch import nn
+
     from coview.encoders import Compact
     from coview.studies import judging
+    from coview.training.job import build_encoder
     from coview.training.learner import NonFinite
     from coview.training.observers import Collapsed
     from coview.training.pretrain import train
+    from coview.training.randomness import isolated
     from coview.training.settings import Pretraining
 
     pool = judging.pool(settings["data"])
+    most = most or judging.POOL
+    with isolated(settings["seed"], "network"):
+        network = Compact(pool.dataset.channels, pool.dataset.size, norm="group")
+    if settings["loss"] in OPPONENTS:
+        as_it_is = build_encoder(Pretraining(source="", encoder=network), pool.training)
+        opponent = as_it_is if settings["loss"] == "untrained" else nn.Flatten()
+        return judging.accuracies(opponent, pool, parts, most=most)
     batch = settings["batch"]
     try:
         encoder = train(
@@ -73,7 +87,7 @@ def run(
                 source=pool.training,
                 out=folder,
                 objective=settings["loss"] if objective is None else objective,
-                encoder=Compact(pool.dataset.channels, pool.dataset.size, norm="group"),
+                encoder=network,
                 projector=(512, settings.get("width", WIDTH)),
                 projector_norm="layer",
                 batch_size=batch,
@@ -85,7 +99,7 @@ def run(
         ).encoder
     except (NonFinite, Collapsed) as failure:
         return {**dict.fromkeys(parts), "failure": str(failure)}
-    return judging.accuracies(encoder, pool, parts, most=most or judging.POOL)
+    return judging.accuracies(encoder, pool, parts, most=most)
 
 
 @dataclass(frozen=True, kw_only=True)
