@@ -2,10 +2,12 @@
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 
 from coview.objectives import MINC, minc
+from coview.random import generator
 from coview.ranks import Ranks
 from coview.studies.tabular import Method, gradient
 from coview.testing import embeddings
@@ -209,6 +211,25 @@ class TestInformation:
         assert z.norm(dim=-1).min() > 5**0.5  # beyond the ball
         term = objective(z, objective.init(3).double()).terms["chi_squared"]
         assert term.item() == pytest.approx(2 * together - sum(apart) / len(apart) - 1)
+
+
+@pytest.mark.parametrize("memory", [0.0, 30.0])
+def test_the_noise_of_the_memory(memory):
+    """It keeps (1 - b)/(1 + b) of the noise of a batch's moment, which is as 1 / rows."""
+    table = generator("noise of a moment").normal(size=(64, 4))
+    truth = table.T @ table / 64
+    of_one = float(((table**2).sum(1) ** 2).mean() - (truth**2).sum())
+    objective = MINC(carried=False, memory=memory, normalization="none", scale=1.0)
+    state = objective.init(4).double()
+    drawn = generator("draws of a moment").choice(64, (2500, 2, 3))
+    errors = []
+    for z in torch.from_numpy(table[drawn]):
+        objective.update(state, [objective(z, state).statistics], progress=0.5)
+        found = state.get_buffer("second_moment").numpy()
+        errors.append(((found - truth) ** 2).sum())
+    kept = np.exp(-3 / memory) if memory else 0.0
+    expected = (1 - kept) / (1 + kept) * of_one / 6
+    assert np.mean(errors[300:]) == pytest.approx(expected, rel=0.1)
 
 
 @pytest.mark.parametrize("carried", [True, False])
