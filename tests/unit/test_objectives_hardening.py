@@ -1,5 +1,6 @@
 """What a harsh reader broke: arguments by name, bad input named rightly, hard float32 cases."""
 
+import dataclasses
 import inspect
 import math
 import warnings
@@ -14,6 +15,7 @@ from coview.objectives import (
     FMICL,
     TABLE,
     InfoNCE,
+    Interpolation,
     NTXent,
     byol,
     coding_rate,
@@ -144,6 +146,24 @@ def as_users_have_it():
 def test_what_is_no_number_is_named(call, message):
     with as_users_have_it(), pytest.raises(ValueError, match=message):
         call()
+
+
+FLAGS = [
+    (config, field.name)
+    for config in (Interpolation, *(spec.config for spec in TABLE.values()))
+    for field in dataclasses.fields(config)
+    if isinstance(field.default, bool)
+]
+
+
+@pytest.mark.parametrize(("config", "name"), FLAGS, ids=lambda x: getattr(x, "__name__", x))
+@pytest.mark.parametrize("word", ["no", 0])
+def test_a_word_for_true_or_false_is_refused(config, name, word):
+    with (
+        as_users_have_it(),
+        pytest.raises(ValueError, match=f"{name} must be true or false; got {word!r}"),
+    ):
+        config(**{name: word})
 
 
 def value_and_gradient(z, **settings):

@@ -54,6 +54,7 @@ from coview.objectives.criteria import (
 )
 from coview.objectives.f_micl import FMICL, FMICLTerms, f_micl, f_micl_terms
 from coview.objectives.inputs import (
+    check_bool,
     check_count,
     check_positive,
     check_range,
@@ -160,6 +161,7 @@ __all__ = [
     "barlow_twins_terms",
     "buffer_of",
     "byol",
+    "check_bool",
     "check_count",
     "check_positive",
     "check_range",

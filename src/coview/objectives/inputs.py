@@ -33,6 +33,12 @@ def check_count(name: str, value: int, low: int) -> None:
         raise ValueError(f"{name} must be a whole number, at least {low}; got {value!r}")
 
 
+def check_bool(name: str, value: bool) -> None:
+    """Raise ValueError unless `value` is True or False: a word such as "no" would be true."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be true or false; got {value!r}")
+
+
 def check_two_views(z: Tensor) -> None:
     """Raise ValueError unless `z` is [view batch dim] with two views."""
     if z.ndim != 3 or len(z) != 2:

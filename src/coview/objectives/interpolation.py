@@ -13,6 +13,7 @@ from torch import Tensor
 from coview.objectives.contract import Loss, Needs, Symmetric
 from coview.objectives.criteria import sample_contrastive_criterion
 from coview.objectives.inputs import (
+    check_bool,
     check_positive,
     check_range,
     check_views,
@@ -107,6 +108,7 @@ class Interpolation(Symmetric):
             if getattr(self, name) not in get_args(allowed):
                 choices = ", ".join(get_args(allowed))
                 raise ValueError(f"{name} must be one of {choices}; got {getattr(self, name)!r}")
+        check_bool("positive_in_denominator", self.positive_in_denominator)
         check_positive("temperature", self.temperature)
         check_positive("eps", self.eps)
         for name in ("invariance_weight", "variance_weight", "penalty_weight"):

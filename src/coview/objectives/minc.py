@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from coview.objectives.contract import Loss, Needs, Statistics, buffer_of
 from coview.objectives.inputs import (
+    check_bool,
     check_positive,
     check_range,
     check_two_views,
@@ -221,6 +222,7 @@ class MINC:
     def __post_init__(self) -> None:
         check_range("batch_weight", self.batch_weight, 0.0, 1.0)
         check_range("memory", self.memory, 0.0, math.inf)
+        check_bool("carried", self.carried)
         check_normalization(self.normalization)
         check_positive("scale", self.scale)
 
