@@ -224,7 +224,14 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "text named png": (_text_named_png, "a.png"),
     "channels differ": (_differing_arrays, "channels"),
     "unknown objective": (lambda _: ["sample", "--objective", "nt_xnet"], "nt_xent"),
-    "unknown parameter": (lambda _: ["sample", "--objective", "nt_xent:heat=1"], "heat"),
+    "unknown parameter": (
+        lambda _: ["nowhere", "--objective", "minc:decay=.9"],  # before the images are looked for
+        "minc has no parameter 'decay'; it has batch_weight, memory, carried, normalization, scale",
+    ),
+    "no parameters": (
+        lambda _: ["sample", "--objective", "byol:heat=1"],
+        "byol has no parameter 'heat'; it has none",
+    ),
     "unknown views": (lambda _: ["sample", "--views", "simcrl"], "simclr"),
     "unknown encoder": (lambda _: ["sample", "--encoder", "resnet81"], "resnet18"),
     "zero epochs": (lambda _: ["sample", "--epochs", "0"], "epochs must be above 0"),

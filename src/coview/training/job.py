@@ -1,6 +1,7 @@
 """From resolved settings and images to the parts of a run, ready to train."""
 
 import copy
+import inspect
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -78,11 +79,20 @@ class Job:
 
 
 def find_objective(wanted: str | Objective) -> Objective:
-    """Return an objective by name, as in `nt_xent:temperature=0.2`, or the one given."""
+    """Return an objective by name, as in `nt_xent:temperature=0.2`, or the one given.
+
+    Raises:
+        ValueError: If there is none of that name, or it does not take such parameters.
+    """
     if not isinstance(wanted, str):
         return wanted
     name, parameters = parse(wanted)
     config = objectives.get(name).config
+    allowed = inspect.signature(config).parameters
+    if wrong := parameters.keys() - allowed.keys():
+        raise ValueError(
+            f"{name} has no parameter {min(wrong)!r}; it has {', '.join(allowed) or 'none'}"
+        )
     try:
         objective: Objective = config(**parameters)
     except TypeError as error:

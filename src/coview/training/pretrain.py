@@ -29,7 +29,13 @@ from coview.ranks import Ranks
 from coview.training import recipes
 from coview.training.devices import start
 from coview.training.features import extract
-from coview.training.job import Job, build_job, name_of_encoder, seconds_per_step
+from coview.training.job import (
+    Job,
+    build_job,
+    find_objective,
+    name_of_encoder,
+    seconds_per_step,
+)
 from coview.training.learner import Learner
 from coview.training.loading import save_encoder
 from coview.training.loop import run
@@ -83,6 +89,7 @@ def _train(asked: Pretraining) -> Trained:
         folder.check_free()
     asked = replace(asked, resume=asked.resume and not folder.is_empty_start())
     settings = _recorded(asked, folder) if asked.resume else asked
+    find_objective(settings.objective)  # a wrong one is named before the images are read
     fabric, precision = start(
         accelerator=settings.accelerator,
         devices=settings.devices,
