@@ -1,7 +1,9 @@
 """Methods by name: what they set, that they train, resume and come back."""
 
 import copy
+import itertools
 import json
+import math
 import os
 import signal
 from dataclasses import replace
@@ -17,6 +19,7 @@ import coview
 from coview import data, encoders
 from coview.cli import main
 from coview.objectives import (
+    MINC,
     Crosswise,
     InfoNCE,
     InstanceDiscrimination,
@@ -220,7 +223,7 @@ def test_minc_on_imagenet(name: str, width: int, parameters: int) -> None:
     settings = Pretraining(source="x", **recipe.settings())
     assert (settings.objective, settings.views) == ("minc", "simsiam")
     assert (settings.projector, settings.batch_size) == ((4096, 256), 384)
-    assert (settings.optimizer, settings.warmup) == ("sgd", 0.0)
+    assert (settings.optimizer, settings.warmup, settings.clip) == ("sgd", 0.0, 0.0)
     assert (recipe.learning_rate, recipe.weight_decay) == (0.1, 1e-4)
     with torch.device("meta"):
         network = timm.create_model(str(settings.encoder), num_classes=0)
@@ -228,6 +231,50 @@ def test_minc_on_imagenet(name: str, width: int, parameters: int) -> None:
     assert sum(p.numel() for p in network.parameters()) == parameters
     keys = (Path(__file__).parents[2] / "references.bib").read_text()
     assert f"{{{recipe.citation}," in keys
+
+
+def table_of_the_docs(heading: str) -> list[list[str]]:
+    """Return the cells of the first table under a heading of docs/howto/recipes.md."""
+    text = (Path(__file__).parents[2] / "docs/howto/recipes.md").read_text()
+    lines = text.partition(f"# {heading}\n")[2].splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("|"))
+    rows = itertools.takewhile(lambda line: line.startswith("|"), lines[first + 2 :])
+    return [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in rows]
+
+
+def test_the_docs_have_the_numbers_of_minc() -> None:
+    recipe, twice, objective = recipes.get("minc"), recipes.get("minc-2x"), MINC()
+    settings = recipe.settings()
+    assert twice.settings() == {**settings, "encoder": "wide_resnet50_2"}
+    expected = settings | {
+        "encoder": f"{settings['encoder']}; 2×: {twice.settings()['encoder']}",
+        "objective": f"minc: batch_weight {objective.batch_weight}, memory {objective.memory:g}, "
+        f"carried, {objective.normalization} of {objective.scale:g}",
+        "projector": ", ".join(map(str, settings["projector"])),
+        "learning_rate": f"{recipe.learning_rate} × batch_size / 256",
+        "weight_decay": recipe.weight_decay,
+    }
+    shown = {k: f"{x:g}" if isinstance(x, float) else str(x) for k, x in expected.items()}
+    rows = table_of_the_docs("MINC on ImageNet")
+    assert {name: value for name, value, _ in rows if name != "epochs"} == shown
+    batch, memory = settings["batch_size"], objective.memory
+    kept = f"exp(−{batch}/{memory:g}) = {math.exp(-batch / memory):.2f}"
+    assert kept in (Path(__file__).parents[2] / "docs/howto/recipes.md").read_text()
+
+
+def test_the_docs_have_the_numbers_of_the_seven() -> None:
+    shown = {
+        name: [
+            r.memory,
+            str(r.temperature),
+            r.views.upper() + ", one view" * (r.memory == "bank"),
+            r.head.replace("mlp", "MLP"),
+            ("two encoders: Y and DbDr" if r.split else "")
+            + (f"jigsaw, β = {r.jigsaw}" if r.jigsaw else ""),
+        ]
+        for name, r in SEVEN.items()
+    }
+    assert {name: rest for name, *rest in table_of_the_docs("Published methods by name")} == shown
 
 
 def test_the_recipe_of_minc_trains_on_small_images(images: np.ndarray, tmp_path: Path) -> None:

@@ -90,10 +90,12 @@ class MINC:
     Read in the paper's abstract and of it second-hand: ImageNet, ResNet-50 and ResNet-50 2x, a
     linear probe, several batch sizes; no further setting could be read. Of the spectral loss, its
     parent (jhaochenz/spectral_contrastive_learning, the ImageNet configuration, for 100 epochs):
-    SGD, weight decay, batch, views as SimSiam's, no warm-up. Ours: the objective and its numbers;
-    twice the spectral loss's learning rate, since the gradient is half as long; the projector; no
-    blur below 100 pixels; and that 2x is torchvision's wide ResNet, whose blocks are twice as wide
-    inside alone.
+    SGD, weight decay, batch, views as SimSiam's, no warm-up. Ours: the objective and its numbers
+    (at this batch a memory of 512 images keeps exp(−384 / 512) = .47 of itself a step); twice the
+    spectral loss's learning rate, since the gradient is half as long; the projector, after BYOL's;
+    no clipping; batch norm over both views and all processes; that weight decay spares biases and
+    norms; no blur below 100 pixels; and that 2x is torchvision's wide ResNet, whose blocks are
+    twice as wide inside alone.
 
     Attributes:
         encoder: Backbone.
@@ -115,9 +117,13 @@ class MINC:
             "views": self.policy(small=False),
             "encoder": self.encoder,
             "projector": (4096, 256),
+            "projector_norm": "batch",
+            "statistics": "merged",
+            "batch_norm": "synchronized",
             "batch_size": 384,
             "optimizer": "sgd",
             "warmup": 0.0,
+            "clip": 0.0,
         }
 
     def objective(self, negatives: int) -> str:
