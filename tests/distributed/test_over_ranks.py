@@ -53,13 +53,15 @@ class Faulty(Stateless):
             first = sum(ranks.counts(z[0])[: ranks.index])
             rows = torch.cat([rows[:, :first], z, rows[:, first + z.shape[1] :]], 1)
             return Loss(vicreg(rows, ranks=Ranks()))  # forgets the others' gradients
-        return Loss(vicreg(z, ranks=ranks))
+        terms = {"sum": z.detach().sum()} if self.fault == "terms of one rank" else {}
+        return Loss(vicreg(z, ranks=ranks), terms)
 
 
 FAULTS = {
     "local": "differ",
     "mean of local": "differ",
     "gradient over ranks": "differ",
+    "terms of one rank": "differ",
     "not a number on one rank": "differ from one by nan",
     "exchanges more": "exchange",
 }

@@ -58,7 +58,7 @@ class Loss:
 
     Attributes:
         total: What to minimise: the value over all ranks, with gradient.
-        terms: Unweighted parts, without gradient, for the record.
+        terms: Unweighted parts over all ranks, without gradient, for the record.
         statistics: For `Objective.update`; empty when there is no state.
     """
 

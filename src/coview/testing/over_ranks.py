@@ -1,6 +1,6 @@
 """One training step in several processes against the same step in one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -54,6 +54,7 @@ class Step:
         views: Views of each image.
         dim: Width.
         value: The loss.
+        terms: Its parts, for the record.
         gradient: That of a shared weight, after the data-parallel mean.
         state: The objective's, after the step.
         received: Numbers that came back from collectives in the forward pass.
@@ -62,6 +63,7 @@ class Step:
     views: int
     dim: int
     value: Tensor
+    terms: Mapping[str, Tensor]
     gradient: Tensor
     state: dict[str, Tensor]
     received: int
@@ -69,6 +71,7 @@ class Step:
     def differences(self, other: "Step") -> Tensor:
         """Return the differences, relative to the other's where that exceeds 1."""
         pairs = [(self.value, other.value), (self.gradient, other.gradient)]
+        pairs += [(self.terms[name], other.terms[name]) for name in other.terms]
         pairs += [(self.state[name], other.state[name]) for name in other.state]
         wide = [(a.double().flatten(), b.double().flatten()) for a, b in pairs]
         return torch.cat([(a - b).abs() / b.abs().clamp_min(1) for a, b in wide])
@@ -82,8 +85,8 @@ def check_over_ranks(
 ) -> None:
     """Agree with one process in two and in four, and exchange as many numbers as declared.
 
-    Value, averaged gradient and updated state are compared, with uneven shards (`SHARDS`). All
-    objectives share one start of the processes.
+    Value, terms, averaged gradient and updated state are compared, with uneven shards (`SHARDS`).
+    All objectives share one start of the processes.
 
     Args:
         rows: Rows of the table with the objective to try.
@@ -150,6 +153,7 @@ def _step(objective: Objective, shards: Sequence[int], views: int, dim: int) -> 
         views=views,
         dim=dim,
         value=loss.total.detach(),
+        terms=dict(loss.terms),
         gradient=Ranks.current().sum(gradient) / ranks.size,
         state=dict(case.state.state_dict()),
         received=received,
