@@ -13,6 +13,7 @@ import torch
 
 from coview.objectives import (
     FMICL,
+    MINC,
     TABLE,
     InfoNCE,
     Interpolation,
@@ -29,7 +30,7 @@ from coview.objectives.f_micl import Divergence
 from coview.objectives.inputs import check_count, check_positive, check_range
 from coview.ranks import Ranks
 from coview.testing import embeddings
-from coview.training.job import check_views
+from coview.training.job import check_views, find_objective
 from coview.views import get
 
 Z = embeddings(12, 4)
@@ -164,6 +165,12 @@ def test_a_word_for_true_or_false_is_refused(config, name, word):
         pytest.raises(ValueError, match=f"{name} must be true or false; got {word!r}"),
     ):
         config(**{name: word})
+
+
+def test_the_command_line_refuses_a_word_for_true_or_false():
+    assert find_objective("minc:carried=false") == MINC(carried=False)
+    with as_users_have_it(), pytest.raises(ValueError, match="true or false; got 'no'"):
+        find_objective("minc:carried=no")
 
 
 def value_and_gradient(z, **settings):
