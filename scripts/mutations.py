@@ -163,8 +163,8 @@ MUTATIONS: tuple[Mutation, ...] = (
             (STATE, "-rows.item() / (2 * self.memory)", "-rows.item() / self.memory"),
             (
                 VIEW,
-                "previous=target if self.carried else None",
-                "previous=z if self.carried else None",
+                "previous=target if self.carries else None",
+                "previous=z if self.carries else None",
             ),
             (STATE, "torch.eye(dim) * (scale / dim)", "torch.eye(dim) * scale"),
             (CHECK, '"second_moment", z.shape[-1], z.shape[-1]', '"second_moment", -1, -1'),
