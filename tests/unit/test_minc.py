@@ -1,7 +1,9 @@
 """MINC against a distribution of three states where everything is known, by explicit loops."""
 
+import re
 from itertools import pairwise
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -244,3 +246,12 @@ def test_micro_batches_leave_the_state_of_one_batch(carried):
         ]
         objective.update(state, parts, progress=0.5)
     torch.testing.assert_close(*(state.get_buffer("second_moment") for state in states))
+
+
+@pytest.mark.parametrize("shape", [(4,), (3, 3), (1, 4), (4, 4, 1)])
+def test_a_second_moment_of_another_shape_is_refused(monkeypatch, shape):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # users have no such checks
+    z = embeddings(6, 4)
+    named = re.escape(f"second_moment must have shape (4, 4); got {shape}")
+    with pytest.raises(ValueError, match=named):
+        minc(z, z, torch.ones(shape))

@@ -86,8 +86,8 @@ def minc(
 
     Raises:
         ValueError: If there are not two views of at least two images, `target` or `previous` has
-            another shape than `z`, `batch_weight` is not in [0, 1], or the scale or normalisation
-            is not allowed.
+            another shape than `z`, `second_moment` is not of its width, `batch_weight` is not in
+            [0, 1], or the scale or normalisation is not allowed.
 
     Convention: a = 1 and t = z: the value of the spectral contrastive loss with the pairs of all
         four combinations of views as negatives, and half its gradient.
@@ -134,6 +134,11 @@ def minc_terms(
             raise ValueError(
                 f"{name} must have z's shape {tuple(z.shape)}; got {tuple(rows.shape)}"
             )
+    square = (z.shape[-1], z.shape[-1])
+    if second_moment.shape != square:
+        raise ValueError(
+            f"second_moment must have shape {square}; got {tuple(second_moment.shape)}"
+        )
     check_range("batch_weight", batch_weight, 0.0, 1.0)
     check_positive("scale", scale)
     ranks = ranks or Ranks.current()
