@@ -160,7 +160,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             (STATE, "filled += (1 - filled) * taken", "filled += taken"),
             (STATE, "second_moment += moments[0] - moments[1]", "pass"),
             (STATE, "for batch in statistics]).sum(0) / rows", "for batch in statistics]).sum(0)"),
-            (STATE, "-rows.item() / (2 * self.memory)", "-rows.item() / self.memory"),
+            (STATE, "-rows.item() / (2 * memory)", "-rows.item() / memory"),
             (
                 VIEW,
                 "previous=target if self.carries else None",

@@ -255,3 +255,16 @@ def test_a_second_moment_of_another_shape_is_refused(monkeypatch, shape):
     named = re.escape(f"second_moment must have shape (4, 4); got {shape}")
     with pytest.raises(ValueError, match=named):
         minc(z, z, torch.ones(shape))
+
+
+@pytest.mark.parametrize("memory", [1e6, 1e20, 1e300])
+def test_a_memory_that_never_fills_is_the_average_of_all_rows(memory):
+    objective = MINC(memory=memory, carried=False, normalization="none")
+    state, seen = objective.init(3), []
+    for step, images in enumerate((4, 9, 2)):
+        z = embeddings(images, 3, seed=step).float()
+        objective.update(state, [objective(z, state).statistics], progress=0.5)
+        seen.append(z.flatten(0, 1))
+        rows = torch.cat(seen)
+        expected = rows.T @ rows / len(rows)
+        torch.testing.assert_close(state.get_buffer("second_moment"), expected)

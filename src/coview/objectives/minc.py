@@ -24,6 +24,9 @@ from coview.objectives.rows import Normalization, check_normalization, normalize
 from coview.ranks import Ranks
 from coview.typing import Embeddings, Indices, Scalar
 
+FOREVER = 1e18
+"""Images: no training fills such a memory, and the share of one of them is no 0 in float32."""
+
 
 class MINCTerms(NamedTuple):
     """The two parts of the loss, and what its memory needs, over all ranks.
@@ -293,7 +296,8 @@ class MINC:
         moments = moments.to(second_moment)
         if self.carries:
             second_moment += moments[0] - moments[1]
-        taken = -math.expm1(-rows.item() / (2 * self.memory)) if self.memory else 1.0
+        memory = min(self.memory, FOREVER)
+        taken = -math.expm1(-rows.item() / (2 * memory)) if memory else 1.0
         filled = state.get_buffer("filled")
         filled += (1 - filled) * taken
         second_moment.lerp_(moments[0], taken / filled.to(second_moment))
