@@ -216,8 +216,9 @@ class MINC:
     J = 2 E[z·z′] − ‖E[z zᵀ]‖² − 1 ≤ I_χ²: an estimate of a lower bound of the views' χ² information
     Σ λ² − 1, the mean of (ratio − 1)² of the joint density over the product. It is not in nats and
     has no ceiling at log n. It is exact in the mean where S is carried, from the moment by the
-    network of the step before, or is the present one; a stale S may put it above the bound. What a
-    batch says of the movement is noisy: S may have negative eigenvalues, so that with
+    network of the step before, or is the present one; a stale S may put it above the bound. On the
+    sphere J cannot exceed 2 μ − μ² / dim − 1, however much the views tell; the term of one batch
+    can. What a batch says of the movement is noisy: S may have negative eigenvalues, so that with
     `normalization` "none" nothing bounds the loss from below.
     """
 
