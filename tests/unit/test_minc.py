@@ -214,6 +214,23 @@ class TestInformation:
         term = objective(z, objective.init(3).double()).terms["chi_squared"]
         assert term.item() == pytest.approx(2 * together - sum(apart) / len(apart) - 1)
 
+    @pytest.mark.parametrize(("dim", "scale"), [(3, 5.0), (6, 2.0)])
+    def test_the_most_on_a_sphere_is_of_views_that_agree_and_fill_it(self, dim, scale):
+        """2 μ − μ² / dim − 1, in the mean: where the memory is the present moment."""
+        objective = MINC(batch_weight=0.0, carried=False, scale=scale)
+        most = 2 * scale - scale**2 / dim - 1
+
+        def term(z):
+            rows = z.flatten(0, 1)
+            rows = rows * (scale**0.5 / rows.norm(dim=-1, keepdim=True))
+            state = objective.init(dim).double()
+            state.get_buffer("second_moment").copy_(rows.T @ rows / len(rows))
+            return objective(z, state).terms["chi_squared"].item()
+
+        axes = torch.eye(dim).double()
+        assert term(torch.stack([axes, axes])) == pytest.approx(most)
+        assert all(term(embeddings(7, dim, distance=0.0, seed=s)) < most for s in range(20))
+
 
 @pytest.mark.parametrize("memory", [0.0, 30.0])
 def test_the_noise_of_the_memory(memory):
@@ -245,7 +262,7 @@ def test_micro_batches_leave_the_state_of_one_batch(carried):
             for a, b in pairwise(cuts)
         ]
         objective.update(state, parts, progress=0.5)
-    torch.testing.assert_close(*(state.get_buffer("second_moment") for state in states))
+    torch.testing.assert_close(*(dict(state.named_buffers()) for state in states))
 
 
 @pytest.mark.parametrize("shape", [(4,), (3, 3), (1, 4), (4, 4, 1)])
