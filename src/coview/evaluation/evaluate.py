@@ -13,14 +13,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
 from coview import data, encoders
-from coview.data import Dataset, Splits, check_labels
+from coview.data import Dataset, Splits, check_labels, fingerprint
 from coview.encoders import Encoder
 from coview.evaluation.diagnosis import write_diagnosis
 from coview.evaluation.subjects import raw_pixels, reinitialised, starting, untrained
 from coview.probes import Features, Judgement, judge
 from coview.training.features import extract
 from coview.training.loading import load
-from coview.training.pretrain import HELD_OUT, fingerprint, seen_in_training
+from coview.training.pretrain import HELD_OUT, seen_in_training
 from coview.training.run_folder import RunFolder
 
 LabelsPerClass = Sequence[int | Literal["all"]]

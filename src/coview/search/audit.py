@@ -17,7 +17,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from coview import data
-from coview.data import Dataset
+from coview.data import Dataset, fingerprint
 from coview.encoders import Encoder
 from coview.random import generator
 from coview.search import audit_critic as critic
@@ -30,7 +30,7 @@ from coview.training.devices import start
 from coview.training.features import extract
 from coview.training.job import find_policy
 from coview.training.loading import load, save_encoder
-from coview.training.pretrain import default_views, fingerprint
+from coview.training.pretrain import default_views
 from coview.training.run_folder import RunFolder, environment
 
 FORMAT = 1

@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 
 from coview import data
-from coview.data import Dataset, effective_batch_size
+from coview.data import Dataset, effective_batch_size, fingerprint
 from coview.random import generator as random_generator
 from coview.search.learn_game import (
     Failed,
@@ -40,7 +40,7 @@ from coview.search.learn_watch import (
 )
 from coview.training.loop import State, Stopped, run
 from coview.training.observers import Bar, Latest
-from coview.training.pretrain import default_folder, fingerprint
+from coview.training.pretrain import default_folder
 from coview.training.randomness import isolated
 from coview.training.run_folder import RunFolder, command_line, environment, now
 from coview.views.generators import Generator, PixelFlow, save_generator

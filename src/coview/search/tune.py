@@ -4,8 +4,6 @@ Reading order: `tune_points` (what is compared), `tune_trials` (how one is train
 `two_lines` (the test of the inverted U), then `tune_views` here, stage by stage.
 """
 
-import hashlib
-import json
 import math
 import shutil
 import time
@@ -19,7 +17,7 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from coview import data, views
-from coview.data import Dataset
+from coview.data import Dataset, fingerprint, label_fingerprint
 from coview.encoders import Encoder
 from coview.probes.intervals import interval
 from coview.random import generator
@@ -37,7 +35,7 @@ from coview.search.two_lines import two_lines
 from coview.training.devices import start
 from coview.training.learner import NonFinite
 from coview.training.loop import Observer, Stopped
-from coview.training.pretrain import default_views, fingerprint
+from coview.training.pretrain import default_views
 from coview.training.run_folder import RunFolder, environment
 from coview.views import Policy
 from coview.views.generators import PixelFlow
@@ -166,7 +164,7 @@ class _Tuning:
             "splits": list(self.asked.splits),
             "objective": str(self.asked.objective),
             "images": fingerprint(self.dataset),
-            "labels": _digest(self.dataset),
+            "labels": label_fingerprint(self.dataset),
         }
         record = begun(self.folder, "tune.json", asked, self.dataset, version=FORMAT)
         if "points" in record:
@@ -584,15 +582,6 @@ class _Tuning:
             ).views
             views.append((255 * made).round().byte().numpy().swapaxes(0, 1))
         return {"images": images.numpy(), "views": np.stack(views)}
-
-
-def _digest(dataset: Dataset) -> str:
-    """Return a short hash of labels and groups."""
-    about = [
-        None if values is None else values.tolist() for values in (dataset.labels, dataset.groups)
-    ]
-    text = json.dumps([list(dataset.classes), *about])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _judged(judged: Judged, steps: int, seconds: float) -> dict[str, Any]:

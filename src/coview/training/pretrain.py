@@ -7,7 +7,6 @@ in `coview.objectives`, one file a family; `coview.objectives.table` lists them.
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import warnings
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from rich.console import Console
 from torch import nn
 
 from coview import data
-from coview.data import Dataset, Splits
+from coview.data import Dataset, Splits, fingerprint
 from coview.encoders import Encoder
 from coview.probes import knn_predict
 from coview.random import generator
@@ -361,15 +360,6 @@ def _recorded(asked: Pretraining, folder: RunFolder) -> Pretraining:
     taken["projector"] = tuple(recorded["projector"])
     taken["weights"] = None if recorded["weights"] is None else Path(recorded["weights"])
     return replace(asked, **taken)
-
-
-def fingerprint(dataset: Dataset) -> str:
-    """Return a short hash of which images a dataset holds and in what order."""
-    about = [dataset.size, dataset.channels, list(dataset.names)]
-    digest = hashlib.sha256(json.dumps(about).encode())
-    some = np.linspace(0, len(dataset) - 1, min(64, len(dataset))).astype(np.int64)
-    digest.update(dataset.fetch(some).cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _write_start(

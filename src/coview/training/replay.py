@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Int
 
 from coview import data
-from coview.data import Dataset
-from coview.training.pretrain import fingerprint, seen_in_training
+from coview.data import Dataset, fingerprint
+from coview.training.pretrain import seen_in_training
 from coview.training.run_folder import RunFolder
 from coview.views import Policy, ViewBatch
 
