@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -109,6 +110,47 @@ def test_a_failing_trial_leaves_the_others_and_is_tried_again(tmp_path):
     assert not list((tmp_path / "trials").glob("*.error.txt"))
 
 
+def save_images(file, *, shade=0, labels=range(6), groups=range(6)):
+    pixels = np.full((6, 8, 8, 3), shade, np.uint8)
+    np.savez(file, images=pixels, labels=np.array(labels), groups=np.array(groups))
+
+
+OF_IMAGES = Study(**{**vars(STUDY), "data": True})
+
+
+def test_the_same_images_are_the_same_wherever_they_lie(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_images("x.npz")
+    run_study(OF_IMAGES, out=tmp_path, data="x.npz", workers=1)
+    Path("x.npz").rename("y.npz")
+    run_study(OF_IMAGES, out=tmp_path, data=tmp_path / "y.npz", workers=1)
+    assert times_run(tmp_path) == 2
+    record = next((tmp_path / "trials").glob("*.json"))
+    assert json.loads(record.read_text())["settings"]["data"] == str(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize(
+    "other", [{"shade": 1}, {"labels": [0, 1, 2, 3, 4, 4]}, {"groups": [0, 1, 2, 3, 4, 4]}]
+)
+def test_other_images_at_the_same_path_are_others(tmp_path, other):
+    save_images(tmp_path / "x.npz")
+    run_study(OF_IMAGES, out=tmp_path, data=tmp_path / "x.npz", workers=1)
+    save_images(tmp_path / "x.npz", **other)
+    run_study(OF_IMAGES, out=tmp_path, data=tmp_path / "x.npz", workers=1)
+    assert times_run(tmp_path) == 4
+
+
+def test_images_that_are_not_needed_do_not_matter(tmp_path):
+    run_study(STUDY, out=tmp_path, workers=1)
+    run_study(STUDY, out=tmp_path, data=tmp_path / "none.npz", workers=1)
+    assert times_run(tmp_path) == 2
+
+
+def test_images_that_are_not_there_are_told_of_at_once(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder or file"):
+        run_study(OF_IMAGES, out=tmp_path, data=tmp_path / "none.npz", workers=1)
+
+
 def strange(settings, folder):
     return {"square": float("nan"), "nested": [{"x": float("inf")}, 1.5, None, "text", True]}
 
@@ -131,6 +173,9 @@ def test_settings_study_and_version_make_the_key():
     ]
     assert len(set(others)) == 4
     assert key(STUDY, {"a": 1, "b": 2}) == key(STUDY, {"b": 2, "a": 1})
+    images = {"data": "x.npz", "data_fingerprint": "f"}
+    assert key(STUDY, images) == key(STUDY, {**images, "data": "y.npz"})
+    assert key(STUDY, images) != key(STUDY, {**images, "data_fingerprint": "g"})
 
 
 @pytest.mark.parametrize(
@@ -145,9 +190,8 @@ def test_bad_arguments(tmp_path, options, message):
 def test_names():
     with pytest.raises(ValueError, match="did you mean 'minc-tabular'"):
         get("minc-tabula")
-    needs_images = Study(**{**vars(STUDY), "data": True})
     with pytest.raises(ValueError, match="squares needs images"):
-        run_study(needs_images)
+        run_study(OF_IMAGES)
 
 
 def test_the_page_has_the_claim_the_verdict_and_escapes_text(tmp_path):

@@ -50,9 +50,10 @@ def report(done):
 def test_a_record_becomes_verdict_table_and_picture(tmp_path):
     study = Study(
         name="minc-width", claim="C", source="S", trials=lambda _: [{"x": 1}], run=run,
-        report=report,
+        report=report, data=True,
     )  # fmt: skip
-    folder = run_study(study, out=tmp_path / "run", data="some/photos.npz", workers=1)
+    np.savez(tmp_path / "photos.npz", images=np.zeros((3, 8, 8, 3), np.uint8))
+    folder = run_study(study, out=tmp_path / "run", data=tmp_path / "photos.npz", workers=1)
     records = tmp_path / "records"
     records.mkdir()
     (folder / "report.json").rename(records / "minc-width.json")

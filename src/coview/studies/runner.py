@@ -15,6 +15,8 @@ from typing import Any, cast, get_args
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from coview.data import fingerprint, label_fingerprint
+from coview.data import open as open_images
 from coview.studies.study import Scale, Settings, Study, Trial, key
 from coview.training import checkpoints
 from coview.training.run_folder import environment
@@ -34,22 +36,24 @@ def run_study(
 
     Trials run in processes of their own, one thread each. A trial is a file in `trials/`, named by
     the hash of its settings: a study that was killed goes on where it stopped, a larger scale
-    reuses what a smaller one has, and trials are never run twice. One that fails leaves its error
-    beside the others, which go on.
+    reuses what a smaller one has, and trials are never run twice. The same images count as the
+    same wherever they lie. One that fails leaves its error beside the others, which go on.
 
     Args:
         study: A study or the name of one of ours.
         scale: `smoke` (minutes on 2 cores), `laptop` (an hour; minc-batch-size three), `full` (a
             night or more) or `paper` (as many images as papers show).
         out: Folder; default `runs/studies/NAME`.
-        data: Images for the studies that need them, as for `coview.data.open`.
+        data: Images for the studies that need them, as for `coview.data.open`; else ignored.
         workers: Processes; default one a core.
 
     Returns:
         The folder: `report.json` and `trials/`.
 
     Raises:
-        ValueError: If there is no such study or scale, or images are needed and not given.
+        ValueError: If there is no such study or scale, or images are needed and not given; or as
+            `coview.data.open`.
+        FileNotFoundError: If there are no images at that path.
         RuntimeError: If trials failed; the message has the first error. The report of the others
             is written.
     """
@@ -61,13 +65,14 @@ def run_study(
     folder = folder_of(study, out)
     (folder / "trials").mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    asked = [_with_data(settings, data) for settings in study.trials(wanted)]
+    images = _images(data) if study.data and data is not None else {}
+    asked = [{**settings, **images} for settings in study.trials(wanted)]
     errors = _finish(study, asked, folder, workers)
     if not errors:  # what is chosen from some of the trials may not be the choice of all
         more = study.confirm(wanted, finished(study, asked, folder))
-        asked += [_with_data(settings, data) for settings in more]
+        asked += [{**settings, **images} for settings in more]
         errors = _finish(study, asked, folder, workers) if more else []
-    _write_report(study, scale, asked, folder, time.monotonic() - started, data)
+    _write_report(study, scale, asked, folder, time.monotonic() - started, images)
     if errors:
         raise RuntimeError(
             f"{len(errors)} of {len(asked)} trials failed and will be tried again next time; "
@@ -117,8 +122,14 @@ def _checked(study: Study, scale: str, data: object, workers: int | None) -> Sca
     return cast(Scale, scale)
 
 
-def _with_data(settings: Settings, data: Path | str | None) -> Settings:
-    return settings if data is None else {**settings, "data": str(data)}
+def _images(data: Path | str) -> Settings:
+    """Return what trials are told of their images: where they lie, and which they are."""
+    place = "sample" if str(data) == "sample" else str(Path(data).expanduser().absolute())
+    dataset = open_images(place)
+    return {
+        "data": place,
+        "data_fingerprint": f"{fingerprint(dataset)}-{label_fingerprint(dataset)}",
+    }
 
 
 def _record(study: Study, settings: Settings, folder: Path) -> Path:
@@ -160,7 +171,7 @@ def _write_report(
     asked: Sequence[Settings],
     folder: Path,
     seconds: float,
-    data: Path | str | None,
+    images: Settings,
 ) -> None:
     trials = finished(study, asked, folder)
     record: dict[str, Any] = {
@@ -170,7 +181,7 @@ def _write_report(
         "claim": study.claim,
         "source": study.source,
         "command": f"coview study {study.name} --scale {scale}"
-        + (f" --data {Path(data).name}" if data is not None else ""),
+        + (f" --data {Path(images['data']).name}" if images else ""),
         "trials": {"asked": len(asked), "finished": len(trials)},
         "seconds": round(seconds, 1),
         "trial_seconds": round(sum(trial.seconds for trial in trials), 1),

@@ -111,6 +111,12 @@ class Study:
 
 
 def key(study: Study, settings: Settings) -> str:
-    """Return the hash under which a trial is stored: of study, version and settings."""
-    text = json.dumps([study.name, study.version, settings], sort_keys=True)
+    """Return the hash under which a trial is stored: of study, version and settings.
+
+    Images count by what they are (`data_fingerprint`), not by where they lie (`data`).
+    """
+    told = dict(settings)
+    if "data_fingerprint" in told:
+        told["data"] = told.pop("data_fingerprint")
+    text = json.dumps([study.name, study.version, told], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
