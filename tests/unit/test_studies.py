@@ -1,6 +1,8 @@
 """The runner: skipping, killing, failing, reporting."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,11 @@ def run(settings, folder):
         raise ArithmeticError(f"no luck with {settings['x']}")
     with Path(f"{folder}.ran").open("a") as file:
         file.write("x")
-    return {"square": settings["x"] ** 2, "threads": torch.get_num_threads()}
+    return {
+        "square": settings["x"] ** 2,
+        "threads": torch.get_num_threads(),
+        "process": os.getpid(),
+    }
 
 
 def report(done):
@@ -52,6 +58,7 @@ def test_a_larger_scale_reuses_trials_and_nothing_runs_twice(tmp_path):
     done = finished(STUDY, trials("laptop"), tmp_path)
     assert [trial.measured["square"] for trial in done] == [0, 1, 4, 9]
     assert all(trial.measured["threads"] == 1 for trial in done)
+    assert all(trial.measured["process"] != os.getpid() for trial in done)
     record = json.loads((tmp_path / "report.json").read_text())
     assert record["verdict"]["why"] == "The squares add up to 14."
     assert record["trials"] == {"asked": 4, "finished": 4}
@@ -108,6 +115,35 @@ def test_a_failing_trial_leaves_the_others_and_is_tried_again(tmp_path):
     run_study(STUDY, scale="smoke", out=tmp_path, workers=1)
     assert times_run(tmp_path) == 2
     assert not list((tmp_path / "trials").glob("*.error.txt"))
+
+
+def killed(settings, folder):
+    if settings["x"] == 0 and not Path(f"{folder}.spared").exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return run(settings, folder)
+
+
+def test_a_killed_process_costs_its_trial_only(tmp_path):
+    study = Study(**{**vars(STUDY), "run": killed})
+    with pytest.raises(RuntimeError, match=r"of 4 trials failed.*ended without a word"):
+        run_study(study, scale="laptop", out=tmp_path, workers=2)
+    error = tmp_path / "trials" / f"{key(study, {'x': 0})}.error.txt"
+    assert "out of memory" in error.read_text()
+    done = json.loads((tmp_path / "report.json").read_text())["trials"]["finished"]
+    left = len(list((tmp_path / "trials").glob("*.error.txt")))
+    assert done + left == 4
+    assert left <= 2  # a neighbour may have been at work
+    error.with_name(error.name.replace("error.txt", "spared")).touch()
+    run_study(study, scale="laptop", out=tmp_path, workers=2)
+    assert len(finished(study, trials("laptop"), tmp_path)) == 4
+    assert not list((tmp_path / "trials").glob("*.error.txt"))
+
+
+def test_each_trial_is_a_line_where_there_is_no_terminal(tmp_path, capsys):
+    run_study(STUDY, scale="laptop", out=tmp_path, workers=1)
+    lines = capsys.readouterr().err.splitlines()
+    told = [line.partition(",")[0] for line in lines if line.startswith("squares")]
+    assert told == [f"squares: {count} of 4 trials" for count in range(5)]
 
 
 def save_images(file, *, shade=0, labels=range(6), groups=range(6)):
@@ -201,6 +237,23 @@ def test_the_page_has_the_claim_the_verdict_and_escapes_text(tmp_path):
     assert "&lt;b&gt;Squares" in page
     with pytest.raises(FileNotFoundError, match="not a finished study"):
         write_study_page(tmp_path / "trials")
+
+
+class Unreadable:
+    """Kills the process that unpickles it."""
+
+    def __call__(self, settings, folder):
+        raise AssertionError
+
+    def __reduce__(self):
+        return os.abort, ()
+
+
+def test_where_no_process_can_start_the_study_ends(tmp_path):
+    study = Study(**{**vars(STUDY), "run": Unreadable()})
+    with pytest.raises(RuntimeError, match="terminated"):
+        run_study(study, out=tmp_path, workers=1)
+    assert json.loads((tmp_path / "report.json").read_text())["trials"]["finished"] == 0
 
 
 @pytest.mark.parametrize("name", names())

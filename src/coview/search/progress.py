@@ -20,6 +20,7 @@ class Bar:
             TextColumn("left"),
             TimeRemainingColumn(),
             console=console,
+            speed_estimate_period=3600,
         )
         self._title, self._shown = title, ""
         self._task = self.progress.add_task("", total=total)

@@ -6,22 +6,23 @@ import os
 import shutil
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from coview.data import fingerprint, label_fingerprint
 from coview.data import open as open_images
+from coview.search.progress import bar
 from coview.studies.study import Scale, Settings, Study, Trial, key
 from coview.training import checkpoints
 from coview.training.run_folder import environment
 
 FORMAT = 1
+
+UNSAID = "the process of this trial ended without a word: out of memory?"
+"""The error of a trial from its start until there is a better one, or none."""
 
 
 def run_study(
@@ -37,7 +38,8 @@ def run_study(
     Trials run in processes of their own, one thread each. A trial is a file in `trials/`, named by
     the hash of its settings: a study that was killed goes on where it stopped, a larger scale
     reuses what a smaller one has, and trials are never run twice. The same images count as the
-    same wherever they lie. One that fails leaves its error beside the others, which go on.
+    same wherever they lie. One that fails leaves its error beside the others, which go on; so do
+    those beside one that the system kills, in new processes.
 
     Args:
         study: A study or the name of one of ours.
@@ -54,8 +56,8 @@ def run_study(
         ValueError: If there is no such study or scale, or images are needed and not given; or as
             `coview.data.open`.
         FileNotFoundError: If there are no images at that path.
-        RuntimeError: If trials failed; the message has the first error. The report of the others
-            is written.
+        RuntimeError: If trials failed or no process could start; the message has the first error.
+            The report of the others is written.
     """
     if isinstance(study, str):
         from coview.studies.table import get
@@ -67,12 +69,14 @@ def run_study(
     started = time.monotonic()
     images = _images(data) if study.data and data is not None else {}
     asked = [{**settings, **images} for settings in study.trials(wanted)]
-    errors = _finish(study, asked, folder, workers)
-    if not errors:  # what is chosen from some of the trials may not be the choice of all
-        more = study.confirm(wanted, finished(study, asked, folder))
-        asked += [{**settings, **images} for settings in more]
-        errors = _finish(study, asked, folder, workers) if more else []
-    _write_report(study, scale, asked, folder, time.monotonic() - started, images)
+    try:
+        errors = _finish(study, asked, folder, workers)
+        if not errors:  # what is chosen from some of the trials may not be the choice of all
+            more = study.confirm(wanted, finished(study, asked, folder))
+            asked += [{**settings, **images} for settings in more]
+            errors = _finish(study, asked, folder, workers) if more else []
+    finally:
+        _write_report(study, scale, asked, folder, time.monotonic() - started, images)
     if errors:
         raise RuntimeError(
             f"{len(errors)} of {len(asked)} trials failed and will be tried again next time; "
@@ -84,18 +88,45 @@ def run_study(
 def _finish(
     study: Study, asked: Sequence[Settings], folder: Path, workers: int | None
 ) -> list[str]:
-    """Run the trials that are not finished; return the errors."""
+    """Run the trials that are not finished; return the errors.
+
+    joblib runs a single job in this process, which the system might kill with all that is to come:
+    so there are at least two processes, and as many trials at a time as were asked for.
+    """
     from joblib import Parallel, delayed
 
-    pending = [settings for settings in asked if not _record(study, settings, folder).is_file()]
-    errors = []
-    with _progress(len(asked), len(asked) - len(pending), study.name) as advance:
-        jobs = (delayed(_run)(study, settings, folder) for settings in pending)
-        runner = Parallel(n_jobs=workers or os.cpu_count(), return_as="generator_unordered")
-        for error in runner(jobs):
-            advance()
-            errors += [error] if error else []
-    return errors
+    records = {_record(study, settings, folder): settings for settings in asked}
+
+    def left() -> list[Path]:
+        return [r for r in records if not r.is_file() and not _error(r).is_file()]
+
+    for record in records:
+        _error(record).unlink(missing_ok=True)
+    waiting, workers = left(), workers or os.cpu_count() or 1
+    total, done = len(records), len(records) - len(waiting)
+    runner = Parallel(
+        n_jobs=max(2, workers),
+        pre_dispatch=workers,
+        batch_size=1,
+        return_as="generator_unordered",
+    )
+    with bar(study.name, len(waiting)) as shown:
+
+        def show(ended: int) -> None:
+            shown.advance(f"{ended} of {total} trials", ended - done - shown.done)
+
+        show(done)
+        while waiting:
+            jobs = (delayed(_run)(study, records[record], record) for record in waiting)
+            try:
+                for ended, _ in enumerate(runner(jobs), total - len(waiting) + 1):
+                    show(ended)
+            except BrokenProcessPool:  # one process was killed, and joblib has ended the others
+                if left() == waiting:
+                    raise  # none could start: nor would the next
+            waiting = left()
+            show(total - len(waiting))
+    return [_error(r).read_text().partition("\n\n")[0] for r in records if _error(r).is_file()]
 
 
 def folder_of(study: Study, out: Path | str | None) -> Path:
@@ -136,21 +167,26 @@ def _record(study: Study, settings: Settings, folder: Path) -> Path:
     return folder / "trials" / f"{key(study, settings)}.json"
 
 
-def _run(study: Study, settings: Settings, out: Path) -> str | None:
-    """Run one trial in a worker; return its error, if there was one."""
+def _error(record: Path) -> Path:
+    return record.with_suffix(".error.txt")
+
+
+def _run(study: Study, settings: Settings, record: Path) -> None:
+    """Run one trial in a worker; its record is left, or its error."""
     import torch
 
     torch.set_num_threads(1)
-    record = _record(study, settings, out)
-    error = record.with_suffix(".error.txt")
+    asked = json.dumps(dict(settings))
+    _error(record).write_text(f"{UNSAID}\n\n{asked}\n")
     folder = record.with_suffix("")
     shutil.rmtree(folder, ignore_errors=True)  # of a trial that was killed
     started = time.monotonic()
     try:
         measured = study.run(settings, folder)
     except Exception as problem:
-        error.write_text(f"{json.dumps(dict(settings))}\n\n{traceback.format_exc()}")
-        return f"{type(problem).__name__}: {problem}"
+        said = f"{type(problem).__name__}: {problem}"
+        _error(record).write_text(f"{said}\n\n{asked}\n\n{traceback.format_exc()}")
+        return
     trial = {
         "format": FORMAT,
         "study": study.name,
@@ -161,8 +197,7 @@ def _run(study: Study, settings: Settings, out: Path) -> str | None:
         "environment": environment("cpu"),
     }
     checkpoints.write_text(record, json.dumps(trial, indent=1) + "\n")
-    error.unlink(missing_ok=True)
-    return None
+    _error(record).unlink()
 
 
 def _write_report(
@@ -198,17 +233,3 @@ def _plain(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-@contextmanager
-def _progress(total: int, done: int, name: str) -> Iterator[Any]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("trials, left"),
-        TimeRemainingColumn(elapsed_when_finished=True),
-    )
-    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=3600) as progress:
-        task = progress.add_task(name, total=total, completed=done)
-        yield lambda: progress.advance(task)
