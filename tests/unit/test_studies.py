@@ -110,7 +110,12 @@ def test_a_failing_trial_leaves_the_others_and_is_tried_again(tmp_path):
     fault.touch()
     with pytest.raises(RuntimeError, match=r"1 of 2 trials failed.*no luck with 0"):
         run_study(STUDY, scale="smoke", out=tmp_path, workers=1)
-    assert json.loads((tmp_path / "report.json").read_text())["trials"]["finished"] == 1
+    record = json.loads((tmp_path / "report.json").read_text())
+    assert record["trials"]["finished"] == 1
+    assert record["verdict"] == {
+        "word": "undecided at this budget",
+        "why": "1 of 2 trials are missing. The squares add up to 1.",
+    }
     fault.unlink()
     run_study(STUDY, scale="smoke", out=tmp_path, workers=1)
     assert times_run(tmp_path) == 2
@@ -198,6 +203,21 @@ def test_numbers_that_are_not_finite_are_null_in_the_records(tmp_path):
         json.loads(file.read_text(), parse_constant=pytest.fail)
     measured = finished(study, trials("smoke"), tmp_path)[0].measured
     assert measured == {"square": None, "nested": [{"x": None}, 1.5, None, "text", True]}
+
+
+def test_the_report_has_the_commits_of_its_trials(tmp_path):
+    run_study(STUDY, scale="laptop", out=tmp_path, workers=1)
+    for x, commit in enumerate(["<a>", None, "<a>", "b"]):
+        file = tmp_path / "trials" / f"{key(STUDY, {'x': x})}.json"
+        trial = json.loads(file.read_text())
+        trial["environment"]["commit"] = commit
+        file.write_text(json.dumps(trial))
+    run_study(STUDY, scale="laptop", out=tmp_path, workers=1)
+    record = json.loads((tmp_path / "report.json").read_text())
+    assert record["commits"] == {"<a>": 2, "unknown": 1, "b": 1}
+    assert record["version"] == 1
+    page = write_study_page(tmp_path).read_text()
+    assert "Trials run at commit &lt;a&gt; (2), unknown (1), b (1)." in page
 
 
 def test_settings_study_and_version_make_the_key():

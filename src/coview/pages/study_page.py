@@ -61,6 +61,7 @@ def render(report: Json) -> str:
         tables=report.get("tables", []),
         charts=[chart for figure in report.get("figures", []) if (chart := lay_out(figure))],
         missing=report["trials"]["asked"] - report["trials"]["finished"],
+        commits=", ".join(f"{name} ({n})" for name, n in report.get("commits", {}).items()),
         minutes=f"{report['trial_seconds'] / 60:.1f}",
     )
 

@@ -6,16 +6,17 @@ import os
 import shutil
 import time
 import traceback
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
 from coview.data import fingerprint, label_fingerprint
 from coview.data import open as open_images
 from coview.search.progress import bar
-from coview.studies.study import Scale, Settings, Study, Trial, key
+from coview.studies.study import Scale, Settings, Study, Trial, Verdict, key
 from coview.training import checkpoints
 from coview.training.run_folder import environment
 
@@ -136,11 +137,15 @@ def folder_of(study: Study, out: Path | str | None) -> Path:
 
 def finished(study: Study, asked: Sequence[Settings], folder: Path) -> list[Trial]:
     """Return the finished trials among those asked for, in their order."""
-    records = [_record(study, settings, folder) for settings in asked]
     return [
         Trial(**{name: stored[name] for name in ("settings", "measured", "seconds")})
-        for stored in (json.loads(file.read_text()) for file in records if file.is_file())
+        for stored in _stored(study, asked, folder)
     ]
+
+
+def _stored(study: Study, asked: Sequence[Settings], folder: Path) -> list[dict[str, Any]]:
+    records = [_record(study, settings, folder) for settings in asked]
+    return [json.loads(file.read_text()) for file in records if file.is_file()]
 
 
 def _checked(study: Study, scale: str, data: object, workers: int | None) -> Scale:
@@ -209,9 +214,17 @@ def _write_report(
     images: Settings,
 ) -> None:
     trials = finished(study, asked, folder)
+    report = study.report(trials) if trials else None
+    if report and (missing := len(asked) - len(trials)):
+        why = f"{missing} of {len(asked)} trials are missing. {report.verdict.why}"
+        report = replace(report, verdict=Verdict(word="undecided at this budget", why=why))
+    commits = Counter(
+        stored["environment"]["commit"] or "unknown" for stored in _stored(study, asked, folder)
+    )
     record: dict[str, Any] = {
         "format": FORMAT,
         "study": study.name,
+        "version": study.version,
         "scale": scale,
         "claim": study.claim,
         "source": study.source,
@@ -221,7 +234,8 @@ def _write_report(
         "seconds": round(seconds, 1),
         "trial_seconds": round(sum(trial.seconds for trial in trials), 1),
         "environment": environment("cpu"),
-        **(_plain(asdict(study.report(trials))) if trials else {}),
+        "commits": dict(commits.most_common()),
+        **(_plain(asdict(report)) if report else {}),
     }
     checkpoints.write_text(folder / "report.json", json.dumps(record, indent=1) + "\n")
 
