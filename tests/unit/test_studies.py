@@ -144,6 +144,15 @@ def test_a_killed_process_costs_its_trial_only(tmp_path):
     assert not list((tmp_path / "trials").glob("*.error.txt"))
 
 
+def test_two_studies_do_not_run_in_one_folder(tmp_path):
+    fcntl = pytest.importorskip("fcntl")
+    with (tmp_path / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(RuntimeError, match=f"another study is running in {tmp_path}"):
+            run_study(STUDY, out=tmp_path, workers=1)
+    run_study(STUDY, out=tmp_path, workers=1)
+
+
 def test_each_trial_is_a_line_where_there_is_no_terminal(tmp_path, capsys):
     run_study(STUDY, scale="laptop", out=tmp_path, workers=1)
     lines = capsys.readouterr().err.splitlines()

@@ -7,8 +7,9 @@ import shutil
 import time
 import traceback
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -57,8 +58,8 @@ def run_study(
         ValueError: If there is no such study or scale, or images are needed and not given; or as
             `coview.data.open`.
         FileNotFoundError: If there are no images at that path.
-        RuntimeError: If trials failed or no process could start; the message has the first error.
-            The report of the others is written.
+        RuntimeError: If another study is running in the folder; or if trials failed or no process
+            could start: the message has the first error, and the report of the others is written.
     """
     if isinstance(study, str):
         from coview.studies.table import get
@@ -67,13 +68,42 @@ def run_study(
     wanted = _checked(study, scale, data, workers)
     folder = folder_of(study, out)
     (folder / "trials").mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        _run_all(study, wanted, folder, data, workers)
+    return folder
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a folder until the end, or until the process dies; on Windows it is not held."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RuntimeError(f"another study is running in {folder}") from None
+        yield
+
+
+def _run_all(
+    study: Study, scale: Scale, folder: Path, data: Path | str | None, workers: int | None
+) -> None:
+    """Run the trials and write the report.
+
+    Raises:
+        RuntimeError: If trials failed.
+    """
     started = time.monotonic()
     images = _images(data) if study.data and data is not None else {}
-    asked = [{**settings, **images} for settings in study.trials(wanted)]
+    asked = [{**settings, **images} for settings in study.trials(scale)]
     try:
         errors = _finish(study, asked, folder, workers)
         if not errors:  # what is chosen from some of the trials may not be the choice of all
-            more = study.confirm(wanted, finished(study, asked, folder))
+            more = study.confirm(scale, finished(study, asked, folder))
             asked += [{**settings, **images} for settings in more]
             errors = _finish(study, asked, folder, workers) if more else []
     finally:
@@ -83,7 +113,6 @@ def run_study(
             f"{len(errors)} of {len(asked)} trials failed and will be tried again next time; "
             f"errors are in {folder / 'trials'}. The first: {errors[0]}"
         )
-    return folder
 
 
 def _finish(
