@@ -89,7 +89,7 @@ class StudyRun:
     data: Path | None = None
     """Images for the studies that need them."""
     workers: int | None = None
-    """Processes; default one a core."""
+    """Processes; default one a CUDA device that is used, else one a core."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -297,15 +297,18 @@ def study(
         scale: `smoke` (minutes on 2 cores), `laptop` (an hour; minc-batch-size three), `full` (a
             night or more) or `paper` (as many images as papers show).
         out: Folder; default `runs/studies/NAME`.
-        data: Images for the studies that need them.
-        workers: Processes; default one a core.
+        data: Images for the studies that need them; else ignored.
+        workers: Processes; default one a CUDA device that is used, else one a core.
 
     Returns:
         The folder: `report.json`, `index.html` and the trials.
 
     Raises:
-        ValueError: If there is no such study or scale, or images are needed and not given.
-        RuntimeError: If trials failed; the report of the others is written.
+        ValueError: If there is no such study or scale, or images are needed and not given; or as
+            `coview.data.open`.
+        FileNotFoundError: If there are no images at that path.
+        RuntimeError: If another study is running in the folder; or if trials failed or no process
+            could start: the report of the others is written.
     """
     from coview.pages.study_page import write_study_page
     from coview.studies import get, run_study

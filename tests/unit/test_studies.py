@@ -4,16 +4,18 @@ import json
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from coview.pages.study_page import write_study_page
-from coview.studies import Report, Study, Table, Verdict, get, names
+from coview.studies import Report, Study, Table, Verdict, get, names, runner, trained
 from coview.studies.intervals import band, mean_interval, told
 from coview.studies.runner import finished, run_study
 from coview.studies.study import key
+from coview.training.learner import NonFinite
 
 
 def trials(scale):
@@ -227,6 +229,48 @@ def test_the_report_has_the_commits_of_its_trials(tmp_path):
     assert record["version"] == 1
     page = write_study_page(tmp_path).read_text()
     assert "Trials run at commit &lt;a&gt; (2), unknown (1), b (1)." in page
+
+
+@pytest.mark.parametrize(
+    ("visible", "claimed"),
+    [("", ["1", "0", "1"]), ("5,GPU-7", ["GPU-7", "5", "GPU-7"])],
+)
+def test_processes_are_spread_over_the_devices(monkeypatch, visible, claimed):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    devices = runner._devices()
+    for number, device in enumerate(claimed, 1):
+        process = SimpleNamespace(_identity=(number,))
+        monkeypatch.setattr(runner, "current_process", lambda process=process: process)
+        assert runner._claim(devices) == f"cuda:{device}"
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == device
+
+
+@pytest.mark.parametrize(("data", "expected"), [(True, {"cuda:0"}), (False, {"cpu"})])
+def test_records_name_the_device(tmp_path, monkeypatch, data, expected):
+    save_images(tmp_path / "x.npz")
+    monkeypatch.setattr(runner, "_devices", lambda: ["0"])
+    study = Study(**{**vars(STUDY), "data": data})
+    run_study(study, out=tmp_path, data=tmp_path / "x.npz")
+    files = [*(tmp_path / "trials").glob("*.json"), tmp_path / "report.json"]
+    assert {json.loads(file.read_text())["environment"]["device"] for file in files} == expected
+
+
+@pytest.mark.parametrize(("cuda", "expected"), [(True, "auto"), (False, "cpu")])
+def test_images_are_trained_on_where_there_is_cuda(tmp_path, monkeypatch, cuda, expected):
+    """Not on mps."""
+    asked = []
+
+    def stop(settings):
+        asked.append(settings.accelerator)
+        raise NonFinite
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr("coview.training.pretrain.train", stop)
+    np.savez(tmp_path / "x.npz", images=np.zeros((9, 8, 8, 3), np.uint8), labels=[0] * 9)
+    settings = {"loss": "minc", "batch": 3, "rate": 1.0, "seed": 0, "images": 9}
+    trained.run({**settings, "data": str(tmp_path / "x.npz")}, tmp_path / "t")
+    assert asked == [expected]
 
 
 def test_settings_study_and_version_make_the_key():

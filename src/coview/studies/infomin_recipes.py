@@ -39,7 +39,7 @@ def trials(scale: Scale) -> list[Settings]:
 
 def run(settings: Settings, folder: Path) -> Measured:
     """Train by a recipe and read the encoder out linearly on test images."""
-    from coview.studies.judging import accuracies, pool
+    from coview.studies.judging import accelerator, accuracies, pool
     from coview.training.pretrain import train
     from coview.training.recipes import filled
     from coview.training.settings import Pretraining
@@ -53,7 +53,7 @@ def run(settings: Settings, folder: Path) -> Measured:
         "warmup": 0.1,
         "steps": settings["images"] // 256,
         "seed": settings["seed"],
-        "accelerator": "cpu",
+        "accelerator": accelerator(),
         "out": folder,
     }
     return accuracies(train(Pretraining(**filled(asked))).encoder, images)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,6 +18,11 @@ from coview.training.features import extract
 
 POOL = 20_000
 """Most images of a part."""
+
+
+def accelerator() -> Literal["auto", "cpu"]:
+    """Return what to train on: CUDA, else the CPU; never mps, whose results differ silently."""
+    return "auto" if torch.cuda.is_available() else "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)

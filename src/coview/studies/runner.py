@@ -11,8 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from multiprocessing import current_process
 from pathlib import Path
 from typing import Any, cast, get_args
+
+import torch
 
 from coview.data import fingerprint, label_fingerprint
 from coview.data import open as open_images
@@ -43,13 +46,16 @@ def run_study(
     same wherever they lie. One that fails leaves its error beside the others, which go on; so do
     those beside one that the system kills, in new processes.
 
+    Studies that train on images do so on CUDA devices where there are any, the processes spread
+    over them; elsewhere on the CPU, as do all others.
+
     Args:
         study: A study or the name of one of ours.
         scale: `smoke` (minutes on 2 cores), `laptop` (an hour; minc-batch-size three), `full` (a
             night or more) or `paper` (as many images as papers show).
         out: Folder; default `runs/studies/NAME`.
         data: Images for the studies that need them, as for `coview.data.open`; else ignored.
-        workers: Processes; default one a core.
+        workers: Processes; default one a CUDA device that is used, else one a core.
 
     Returns:
         The folder: `report.json` and `trials/`.
@@ -132,7 +138,8 @@ def _finish(
 
     for record in records:
         _error(record).unlink(missing_ok=True)
-    waiting, workers = left(), workers or os.cpu_count() or 1
+    devices = _devices() if study.data else []
+    waiting, workers = left(), workers or len(devices) or os.cpu_count() or 1
     total, done = len(records), len(records) - len(waiting)
     runner = Parallel(
         n_jobs=max(2, workers),
@@ -147,7 +154,7 @@ def _finish(
 
         show(done)
         while waiting:
-            jobs = (delayed(_run)(study, records[record], record) for record in waiting)
+            jobs = (delayed(_run)(study, records[record], record, devices) for record in waiting)
             try:
                 for ended, _ in enumerate(runner(jobs), total - len(waiting) + 1):
                     show(ended)
@@ -205,10 +212,25 @@ def _error(record: Path) -> Path:
     return record.with_suffix(".error.txt")
 
 
-def _run(study: Study, settings: Settings, record: Path) -> None:
-    """Run one trial in a worker; its record is left, or its error."""
-    import torch
+def _devices() -> list[str]:
+    """Return the CUDA devices by the names that they have in CUDA_VISIBLE_DEVICES."""
+    count = torch.cuda.device_count()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",")[:count] if named else [str(number) for number in range(count)]
 
+
+def _claim(devices: Sequence[str]) -> str:
+    """Let this process see one of the devices only, the same each time; return what it is on."""
+    if not devices:
+        return "cpu"
+    device = devices[sum(current_process()._identity) % len(devices)]
+    os.environ["CUDA_VISIBLE_DEVICES"] = device
+    return f"cuda:{device}"
+
+
+def _run(study: Study, settings: Settings, record: Path, devices: Sequence[str]) -> None:
+    """Run one trial in a worker; its record is left, or its error."""
+    device = _claim(devices)  # before anything initialises CUDA
     torch.set_num_threads(1)
     asked = json.dumps(dict(settings))
     _error(record).write_text(f"{UNSAID}\n\n{asked}\n")
@@ -228,7 +250,7 @@ def _run(study: Study, settings: Settings, record: Path) -> None:
         "settings": dict(settings),
         "measured": _plain(measured),
         "seconds": round(time.monotonic() - started, 2),
-        "environment": environment("cpu"),
+        "environment": environment(device),
     }
     checkpoints.write_text(record, json.dumps(trial, indent=1) + "\n")
     _error(record).unlink()
@@ -247,9 +269,9 @@ def _write_report(
     if report and (missing := len(asked) - len(trials)):
         why = f"{missing} of {len(asked)} trials are missing. {report.verdict.why}"
         report = replace(report, verdict=Verdict(word="undecided at this budget", why=why))
-    commits = Counter(
-        stored["environment"]["commit"] or "unknown" for stored in _stored(study, asked, folder)
-    )
+    where = [stored["environment"] for stored in _stored(study, asked, folder)]
+    commits = Counter(at["commit"] or "unknown" for at in where)
+    devices = sorted({at["device"] for at in where})
     record: dict[str, Any] = {
         "format": FORMAT,
         "study": study.name,
@@ -262,7 +284,7 @@ def _write_report(
         "trials": {"asked": len(asked), "finished": len(trials)},
         "seconds": round(seconds, 1),
         "trial_seconds": round(sum(trial.seconds for trial in trials), 1),
-        "environment": environment("cpu"),
+        "environment": environment(", ".join(devices) or "cpu"),
         "commits": dict(commits.most_common()),
         **(_plain(asdict(report)) if report else {}),
     }

@@ -94,7 +94,7 @@ def run(
                 steps=settings["images"] // batch,
                 learning_rate=settings["rate"] * BASE,
                 seed=settings["seed"],
-                accelerator="cpu",
+                accelerator=judging.accelerator(),
             )
         ).encoder
     except (NonFinite, Collapsed) as failure:
