@@ -1,5 +1,7 @@
 """Backbones, the encoder's preprocessing, heads and weights."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -261,3 +263,14 @@ def test_the_range_of_wide_images_outlives_weights_from_8_bits(tmp_path: Path) -
     assert encoder.high.flatten().tolist() == [5000.0, 5001.0]
     images = torch.zeros(1, 2, 32, 32, dtype=torch.uint8)
     torch.testing.assert_close(encoder(images), source(images))
+
+
+def test_the_compact_backbone_waits_for_no_library():
+    """timm and torchvision take seconds to import."""
+    code = (
+        "import sys, coview.studies; from coview import encoders; "
+        "encoders.build('compact', channels=3, size=32); assert encoders.is_known('compact'); "
+        "print(*{m.split('.')[0] for m in sys.modules} & {'timm', 'torchvision'})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

@@ -1,13 +1,12 @@
 """Backbones by name: the compact one, timm's and torchvision's, or a user's own module.
 
-A backbone maps normalised images [batch, channel, height, width] to [batch, dim].
+A backbone maps normalised images [batch, channel, height, width] to [batch, dim]. timm and
+torchvision are imported where they are needed: that takes longer than importing the rest.
 """
 
 import difflib
 
-import timm
 import torch
-import torchvision
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -34,12 +33,16 @@ class Pooled(nn.Module):
 
 def names() -> tuple[str, ...]:
     """Return every backbone that can be asked for by name."""
-    return ("compact", *torchvision.models.list_models(torchvision.models), *timm.list_models())
+    import timm
+    from torchvision import models
+
+    return ("compact", *models.list_models(models), *timm.list_models())
 
 
 def is_known(name: str) -> bool:
     """Tell whether `build` knows a name."""
-    return name.removeprefix("timm/").removeprefix("torchvision/") in names()
+    model = name.removeprefix("timm/").removeprefix("torchvision/")
+    return model == "compact" or model in names()
 
 
 def build(backbone: str | nn.Module, *, channels: int, size: int) -> tuple[nn.Module, int]:
@@ -66,12 +69,13 @@ def build(backbone: str | nn.Module, *, channels: int, size: int) -> tuple[nn.Mo
 def _named(name: str, channels: int, size: int) -> nn.Module:
     if name == "compact":
         return Compact(channels, size)
+    import timm
+    from torchvision import models
+
     library, _, model = name.rpartition("/")
     if library in ("", "timm") and timm.is_model(model):
         return _from_timm(model, channels, size)
-    if library in ("", "torchvision") and model in torchvision.models.list_models(
-        torchvision.models
-    ):
+    if library in ("", "torchvision") and model in models.list_models(models):
         return _from_torchvision(model, channels, size)
     near = difflib.get_close_matches(name, names(), n=3)
     hint = f"; did you mean {', '.join(near)}?" if near else ""
@@ -79,6 +83,8 @@ def _named(name: str, channels: int, size: int) -> nn.Module:
 
 
 def _from_timm(name: str, channels: int, size: int) -> nn.Module:
+    import timm
+
     try:
         module = timm.create_model(name, num_classes=0, in_chans=channels, img_size=size)
     except TypeError:  # convolutional models take any size and no such argument
@@ -87,8 +93,10 @@ def _from_timm(name: str, channels: int, size: int) -> nn.Module:
 
 
 def _from_torchvision(name: str, channels: int, size: int) -> nn.Module:
+    from torchvision import models
+
     options = {"image_size": size} if name.startswith("vit_") else {}
-    module: nn.Module = torchvision.models.get_model(name, weights=None, **options)
+    module: nn.Module = models.get_model(name, weights=None, **options)
     for head in _HEADS:
         if hasattr(module, head):
             setattr(module, head, nn.Identity())

@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 
-import timm
 import torch
 from jaxtyping import Float
-from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
 from coview.data import Scaling
@@ -112,6 +110,9 @@ def _half(backbone: str, *, channels: int, size: int) -> tuple[nn.Module, int]:
     if backbone == "compact":
         half = Compact(channels, size, widths=(16, 32, 64), dim=256)
         return build(half, channels=channels, size=size)
+    import timm
+    from timm.models.resnet import ResNet
+
     full, dim = build(backbone, channels=channels, size=size)
     if not isinstance(full, ResNet):
         return full, dim
