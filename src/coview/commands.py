@@ -294,7 +294,7 @@ def study(
 
     Args:
         name: A study; `coview.studies.names()` lists them.
-        scale: `smoke` (minutes on 2 cores), `laptop` (an hour; minc-batch-size three), `full` (a
+        scale: `smoke` (minutes on 2 cores), `laptop` (an hour; minc-batch-size four), `full` (a
             night or more) or `paper` (as many images as papers show).
         out: Folder; default `runs/studies/NAME`.
         data: Images for the studies that need them; else ignored.

@@ -45,10 +45,13 @@ Cells = Mapping[tuple[str, int], list[float] | None]
 
 def trials(scale: Scale) -> list[Settings]:
     """Return methods × batch sizes; step sizes and seeds run side by side within a trial."""
-    seeds = {"smoke": 3, "laptop": 10}.get(scale, 30)
+    methods, seeds = {
+        "smoke": ((PAIRS, MEMORY), 3),
+        "laptop": (tuple(METHODS), 10),
+    }.get(scale, (tuple(METHODS), 30))
     return [
         {"method": method, "batch": batch, "steps": STEPS, "seeds": seeds}
-        for method in METHODS
+        for method in methods
         for batch in BATCHES
     ]
 

@@ -51,7 +51,7 @@ def run_study(
 
     Args:
         study: A study or the name of one of ours.
-        scale: `smoke` (minutes on 2 cores), `laptop` (an hour; minc-batch-size three), `full` (a
+        scale: `smoke` (minutes on 2 cores), `laptop` (an hour; minc-batch-size four), `full` (a
             night or more) or `paper` (as many images as papers show).
         out: Folder; default `runs/studies/NAME`.
         data: Images for the studies that need them, as for `coview.data.open`; else ignored.

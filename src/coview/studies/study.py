@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 Scale = Literal["smoke", "laptop", "full", "paper"]
-"""Minutes on 2 cores; an hour, minc-batch-size three; a night or more; as many images as papers."""
+"""Minutes on 2 cores; an hour, minc-batch-size four; a night or more; as many images as papers."""
 
 Settings = Mapping[str, Any]
 """What distinguishes a trial; plain JSON."""
