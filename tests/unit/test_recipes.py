@@ -286,7 +286,7 @@ def test_the_recipe_of_minc_trains_on_small_images(images: np.ndarray, tmp_path:
     assert not any("shrunk" in note for note in record["notes"])
     terms = json.loads(trained.folder.metrics.read_text().splitlines()[-1])["terms"]
     total = terms["alignment"] + terms["repulsion"]
-    assert terms["chi_squared"] == pytest.approx(-32 * total - 1, rel=0.01)  # but for the friction
+    assert terms["chi_squared"] == pytest.approx(-32 * total - 1, rel=0.1)  # but for the friction
 
 
 @pytest.mark.parametrize(
