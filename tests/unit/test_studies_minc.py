@@ -372,7 +372,7 @@ class TestVariance:
         said = minc_variance.report(done)
         assert said.verdict.word == word
         assert "0.25 [0.25, 0.25] at 4, " in said.verdict.why
-        assert said.tables[0].rows[0][1] == "1.010 [0.985, 1.035]"
+        assert said.tables[0].rows[0][1] == "1.01 [0.9852, 1.035]"
         assert said.tables[0].rows[1][1] == "not run"
         assert [len(figure.bands) for figure in said.figures] == [2, 2]
 

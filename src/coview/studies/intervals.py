@@ -26,10 +26,10 @@ def mean_interval(values: Sequence[float], *, of: int = 1) -> tuple[float, float
     return mean, mean - half, mean + half
 
 
-def told(values: Sequence[float]) -> str:
-    """Return mean and interval as text."""
+def told(values: Sequence[float], form: str = ".3f") -> str:
+    """Return mean and interval as text, each number in a format."""
     mean, low, high = mean_interval(values)
-    return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+    return f"{mean:{form}} [{low:{form}}, {high:{form}}]"
 
 
 def band(name: str, cells: Mapping[int, Sequence[float]] | Mapping[float, Sequence[float]]) -> Band:

@@ -49,7 +49,7 @@ ESTIMATORS: dict[str, dict[str, float]] = {
     "average .99": {"batch_weight": 0.0, "decay": 0.99},
     "half batch, half average .99": {"batch_weight": 0.5, "decay": 0.99},
     "a fifth batch, rest average .99": {"batch_weight": 0.2, "decay": 0.99},
-    "`minc`: half batch, memory of 512 images": {"batch_weight": 0.5, "memory": 512.0},
+    "half batch, half memory of 512 images, as minc": {"batch_weight": 0.5, "memory": 512.0},
 }
 
 Features = Float[Tensor, "2 image width"]
@@ -200,7 +200,7 @@ def report(done: Sequence[Trial]) -> Report:
     for part, title in parts.items():
         found = {name: {b: cells.get((part, name, b), []) for b in BATCHES} for name in ESTIMATORS}
         rows = [
-            [name, *(told(values) if values else "not run" for values in by.values())]
+            [name, *(told(values, ",.4g") if values else "not run" for values in by.values())]
             for name, by in found.items()
         ]
         tables.append(
