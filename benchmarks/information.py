@@ -8,12 +8,12 @@ y_train) also pairs of its images of a class. Ten seeds, 5,000 pairs each. A see
 and, for critics, fresh weights. Coverage is the share of seeds whose value ± 1.96 standard errors
 holds the truth: for a bound it is also the bound's slack that counts. Samples are drawn once;
 critics of all seeds of a task are fitted as one ensemble. KSG is left out above 60 dimensions,
-where its distances say little, plug-in where a side is no list of symbols, linear correlation
-for symbols (what they share is exact there: it is infinite) and images, Gaussian conditionals for
-images. χ² has a unit of its own and is not here. One thread a task, two
-side by side. Finished rows (task, estimator) in the work folder are not repeated: empty it after
-changing an estimator. `--quick` checks that everything runs, at sizes that show nothing, and
-writes nothing. Writes records/information.json.
+where its distances say little, plug-in where a side is no list of symbols, linear correlation for
+images and for symbols (what they share makes it infinite), Gaussian conditionals for images. χ² has
+a unit of its own and is not here. One thread a task, two side by side. Finished rows (task,
+estimator) in the work folder are not repeated: empty it after changing an estimator. `--quick`
+checks that everything runs, at sizes that show nothing, and writes nothing. Writes
+records/information.json.
 """
 
 import argparse

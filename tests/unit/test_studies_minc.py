@@ -439,6 +439,8 @@ class TestTrained:
         assert "interval over 3 seeds" in table.title
         lowest = trained.compare(at("batch", accuracies, rates=(1.0, 2.0)), "batch")
         assert "(×1, lowest tried)" in lowest.table("T", ("a",), "a").rows[0][1]
+        alone = trained.compare(at("batch", {"untrained": {8: 0.5}}, rates=(0.0,)), "batch")
+        assert alone.table("T", ("untrained",), "a").rows[0][1].endswith("]")
         only = trained.compare(at("batch", accuracies, rates=(1.0,)), "batch")
         assert only.table("T", ("a",), "a").rows[0][1].endswith("(×1)")
         apart = [
@@ -824,6 +826,7 @@ class TestAblation:
         rows = {row[0]: row[1:] for row in said.tables[0].rows}
         assert rows["stale"] == ["0.410", "0.410", *["-10.0 [-10.0, -10.0]"] * 3]
         assert rows["default"][2:] == ["", "", ""]
+        assert rows["ball"][2].startswith("-10.0")
         assert (rows["a = 0"][0] == "diverged") == (lead is None)
         assert minc_ablation.report(done[3:]).verdict.word.startswith("undecided")
 

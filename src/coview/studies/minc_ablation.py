@@ -200,8 +200,8 @@ def report(done: Sequence[Trial]) -> Report:
         if set(leads) == set(found.values):
             means[variant] = np.mean([leads[b] for b in found.values], axis=0).tolist()
         cells = [_cell(done, found, variant, b) for b in found.values]
-        of_each = [_points(leads.get(b)) for b in found.values]
-        rows.append([variant, *cells, *of_each, _points(means.get(variant))])
+        of_each = [_points(lead) for lead in [*map(leads.get, found.values), means.get(variant)]]
+        rows.append([variant, *cells, *(of_each if variant != DEFAULT else [""] * len(of_each))])
     return Report(
         verdict=_verdict(means, done),
         tables=[
@@ -228,7 +228,7 @@ def report(done: Sequence[Trial]) -> Report:
 
 
 def _points(leads: Sequence[float] | None) -> str:
-    if not leads or not any(leads):
+    if not leads:
         return ""
     mean, low, high = mean_interval([100 * lead for lead in leads])
     return f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"

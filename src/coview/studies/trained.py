@@ -77,8 +77,9 @@ def run(
     with isolated(settings["seed"], "network"):
         network = Compact(pool.dataset.channels, pool.dataset.size, norm="group")
     if settings["loss"] in OPPONENTS:
-        as_it_is = build_encoder(Pretraining(source="", encoder=network), pool.training)
-        opponent = as_it_is if settings["loss"] == "untrained" else nn.Flatten()
+        asked = Pretraining(source="", encoder=network)
+        untrained = settings["loss"] == "untrained"
+        opponent = build_encoder(asked, pool.training) if untrained else nn.Flatten()
         return judging.accuracies(opponent, pool, parts, most=most)
     batch = settings["batch"]
     try:
@@ -177,9 +178,12 @@ class Comparison:
             return "not finished"
         if not self.cells[place]:
             return "diverged"
+        accuracy = told(list(self.cells[place].values()))
+        if loss in OPPONENTS:
+            return accuracy
         rate, tried = self.rates[place], self.tried[place]
         end = ", highest tried" if rate == tried[-1] else ", lowest tried" * (rate == tried[0])
-        return f"{told(list(self.cells[place].values()))} (×{rate:g}{end if tried[1:] else ''})"
+        return f"{accuracy} (×{rate:g}{end if tried[1:] else ''})"
 
     def _band(self, loss: str) -> Band:
         return band(loss, {v: list(self.cells.get((loss, v), {}).values()) for v in self.values})
