@@ -82,8 +82,8 @@ class StudyRun:
     list: bool = False
     """List the studies and their claims."""
     scale: Literal["smoke", "laptop", "full", "paper"] = "smoke"
-    """Minutes on 2 cores, an hour (minc-batch-size: three), a night or more, or as many images as
-    papers show."""
+    """Minutes on 2 cores, an hour (minc-batch-size: four), days, or as many images as papers
+    show."""
     out: Path | None = None
     """Folder; default runs/studies/NAME. Finished trials in it are not repeated."""
     data: Path | None = None

@@ -3,6 +3,9 @@
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -122,6 +125,48 @@ def test_a_failing_trial_leaves_the_others_and_is_tried_again(tmp_path):
     run_study(STUDY, scale="smoke", out=tmp_path, workers=1)
     assert times_run(tmp_path) == 2
     assert not list((tmp_path / "trials").glob("*.error.txt"))
+
+
+ORPHAN = """
+import os, time
+from pathlib import Path
+from coview.studies import Report, Study, Verdict
+from coview.studies.runner import run_study
+
+def run(settings, folder):
+    Path(f"{folder}.pid").write_text(str(os.getpid()))
+    time.sleep(60)
+
+run_study(
+    Study(
+        name="slow", claim="", source="", trials=lambda _: [{"x": 1}, {"x": 2}], run=run,
+        report=lambda _: Report(verdict=Verdict(word="supported", why="")),
+    ),
+    out="here", workers=1,
+)
+"""
+
+
+def test_trials_end_with_the_process_that_began_them(tmp_path):
+    main = subprocess.Popen([sys.executable, "-c", ORPHAN], cwd=tmp_path)
+    try:
+        pids = soon(
+            lambda: [file for file in tmp_path.glob("here/trials/*.pid") if file.read_text()]
+        )
+        worker = int(pids[0].read_text())
+    finally:
+        main.kill()
+        main.wait()
+    assert soon(lambda: not Path(f"/proc/{worker}").exists() if sys.platform == "linux" else True)
+
+
+def soon(found):
+    """Return what is found within a minute."""
+    for _ in range(600):
+        if value := found():
+            return value
+        time.sleep(0.1)
+    raise AssertionError("it did not come")
 
 
 def killed(settings, folder):

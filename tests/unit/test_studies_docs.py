@@ -52,7 +52,8 @@ def test_a_record_becomes_verdict_table_and_picture(tmp_path):
         name="minc-width", claim="C", source="S", trials=lambda _: [{"x": 1}], run=run,
         report=report, data=True,
     )  # fmt: skip
-    np.savez(tmp_path / "photos.npz", images=np.zeros((3, 8, 8, 3), np.uint8))
+    photos = {"images": np.zeros((3, 8, 8, 3), np.uint8), "labels": np.arange(3)}
+    np.savez(tmp_path / "photos.npz", **photos)
     folder = run_study(study, out=tmp_path / "run", data=tmp_path / "photos.npz", workers=1)
     records = tmp_path / "records"
     records.mkdir()

@@ -20,6 +20,7 @@ from coview.studies import (
     minc_ablation,
     minc_batch_size,
     minc_forms,
+    minc_friction,
     minc_peers,
     minc_stability,
     minc_tabular,
@@ -681,9 +682,9 @@ class TestStability:
         ]
 
     @pytest.mark.parametrize(
-        ("last", "word"), [(4.0, "supported"), (2.0, "undecided"), (1.0, "not supported")]
+        ("last", "word"), [(4.0, "supported"), (2.0, "supported"), (1.0, "not supported")]
     )
-    def test_verdict(self, last, word):
+    def test_at_most_one_doubling_narrower(self, last, word):
         done = self.done({"spectral_contrastive": 4.0, "minc": last})
         said = minc_stability.report(done)
         assert said.verdict.word.startswith(word)
@@ -693,19 +694,55 @@ class TestStability:
         assert said.figures[0].bands[0].x == list(minc_stability.RATES[:-2])
         assert minc_stability.report(done[:20]).verdict.word.startswith("undecided")
 
+    def test_each_loss_is_held_against_its_own_best(self):
+        done = self.done({"spectral_contrastive": 32.0, "minc": 1.0})
+        better = [
+            replace(trial, measured={"validation": 0.9 * trial.measured["validation"]})
+            if trial.settings["loss"] == "spectral_contrastive"
+            else trial
+            for trial in done
+        ]
+        for trials in (done, better):
+            assert minc_stability.report(trials).verdict.word == "not supported"
+
     def test_what_learns_nothing_is_not_stable(self):
         done = [
-            replace(trial, measured={"validation": 0.1})
+            replace(trial, measured={"validation": 0.405})
             if trial.settings["loss"] == "minc"
             else trial
             for trial in self.done({"spectral_contrastive": 4.0, "minc": 4.0})
         ]
+        done += [
+            Trial(
+                settings={"loss": "untrained", "batch": 32, "rate": 0.0, "seed": seed},
+                measured={"validation": 0.4},
+                seconds=1.0,
+            )
+            for seed in range(3)
+        ]
         said = minc_stability.report(done)
         assert said.verdict.word == "not supported"
+        assert "(0.400)" in said.tables[0].title
         assert [row[-1] for row in said.tables[0].rows] == [
             "6.000 [6.000, 6.000]",
             "0.000 [0.000, 0.000]",
         ]
+
+
+class TestFriction:
+    def test_the_memory_is_judged_without_its_friction(self):
+        for lead, word in ((0.01, "supported"), (0.0, "undecided"), (-0.01, "not supported")):
+            losses = {loss: {32: 0.5} for loss in minc_friction.LOSSES}
+            losses[minc_friction.ALONE] = {32: 0.5 + lead}
+            said = minc_friction.report(at("batch", losses))
+            assert said.verdict.word.startswith(word)
+            assert said.verdict.why.startswith("The lead of the memory alone")
+
+    def test_trials(self):
+        asked = minc_friction.trials("laptop")
+        assert {settings["loss"] for settings in asked} == set(minc_friction.LOSSES)
+        rates = {settings["rate"] for settings in asked}
+        assert len(asked) == len(minc_friction.LOSSES) * len(rates)
 
 
 class TestAblation:

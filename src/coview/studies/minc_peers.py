@@ -3,15 +3,20 @@
 from collections.abc import Sequence
 
 from coview.studies.study import Report, Scale, Settings, Study, Trial
-from coview.studies.trained import MARGIN, OPPONENTS, RATES, compare, confirming, judged, run
+from coview.studies.trained import (
+    BASELINES,
+    MARGIN,
+    OPPONENTS,
+    RATES,
+    compare,
+    confirming,
+    judged,
+    run,
+)
 
 LIMITS = {
     "nt_xent": 0.0,
-    "spectral_contrastive": -MARGIN,
-    "spectral_contrastive:negatives=all": -MARGIN,
-    "simsiam": -MARGIN,
-    "byol": -MARGIN,
-    "linear_byol": -MARGIN,
+    **dict.fromkeys((*BASELINES, "simsiam", "byol", "linear_byol"), -MARGIN),
 }
 """What the lower bound of MINC's lead over each must exceed."""
 
@@ -37,11 +42,6 @@ def trials(scale: Scale) -> list[Settings]:
     ]
 
 
-def confirm(scale: Scale, done: Sequence[Trial]) -> list[Settings]:
-    """Return each loss and batch size at its chosen rate, with further seeds."""
-    return [] if scale == "smoke" else confirming(done, "batch", CONFIRMING)
-
-
 def report(done: Sequence[Trial]) -> Report:
     """Tabulate the test accuracies at the chosen rates and MINC's leads, paired by seed."""
     found = compare(done, "batch")
@@ -61,7 +61,7 @@ MINC_PEERS = Study(
     trials=trials,
     run=run,
     report=report,
-    confirm=confirm,
+    confirm=confirming("batch", CONFIRMING),
     data=True,
     version=3,
 )

@@ -6,9 +6,7 @@ A wider embedding has a larger second moment to know from the same few images.
 from collections.abc import Sequence
 
 from coview.studies.study import Report, Scale, Settings, Study, Trial
-from coview.studies.trained import MARGIN, RATES, compare, confirming, judged, run
-
-BASELINES = ("spectral_contrastive", "spectral_contrastive:negatives=all")
+from coview.studies.trained import BASELINES, MARGIN, RATES, compare, confirming, judged, run
 
 LOSSES = (*BASELINES, "minc")
 
@@ -44,11 +42,6 @@ def trials(scale: Scale) -> list[Settings]:
     ]
 
 
-def confirm(scale: Scale, done: Sequence[Trial]) -> list[Settings]:
-    """Return each loss and width at its chosen rate, with further seeds."""
-    return [] if scale == "smoke" else confirming(done, "width", CONFIRMING)
-
-
 def report(done: Sequence[Trial]) -> Report:
     """Tabulate the test accuracies at the chosen rates and MINC's lead, paired by seed."""
     found = compare(done, "width")
@@ -68,7 +61,7 @@ MINC_WIDTH = Study(
     trials=trials,
     run=run,
     report=report,
-    confirm=confirm,
+    confirm=confirming("width", CONFIRMING),
     data=True,
     version=3,
 )

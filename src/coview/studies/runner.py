@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+import threading
 import time
 import traceback
 from collections import Counter
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import cache
 from multiprocessing import current_process
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -41,28 +43,28 @@ def run_study(
     """Run the trials of a study that are not finished, and report.
 
     Trials run in processes of their own, one thread each. A trial is a file in `trials/`, named by
-    the hash of its settings: a study that was killed goes on where it stopped, a larger scale
-    reuses what a smaller one has, and trials are never run twice. The same images count as the
-    same wherever they lie. One that fails leaves its error beside the others, which go on; so do
-    those beside one that the system kills, in new processes.
+    the hash of its settings: a study that was killed goes on where it stopped, and a trial that two
+    scales share is run once. The same images count as the same wherever they lie. A trial that
+    fails leaves its error beside the others, which go on; so do those beside one that the system
+    kills, in new processes.
 
     Studies that train on images do so on CUDA devices where there are any, the processes spread
     over them; elsewhere on the CPU, as do all others.
 
     Args:
         study: A study or the name of one of ours.
-        scale: `smoke` (minutes on 2 cores), `laptop` (an hour; minc-batch-size four), `full` (a
-            night or more) or `paper` (as many images as papers show).
+        scale: `smoke` (minutes on 2 cores), `laptop` (an hour; minc-batch-size four), `full` (days)
+            or `paper` (as many images as papers show).
         out: Folder; default `runs/studies/NAME`.
-        data: Images for the studies that need them, as for `coview.data.open`; else ignored.
+        data: Labelled images for the studies that need them, as for `coview.data.open`.
         workers: Processes; default one a CUDA device that is used, else one a core.
 
     Returns:
         The folder: `report.json` and `trials/`.
 
     Raises:
-        ValueError: If there is no such study or scale, or images are needed and not given; or as
-            `coview.data.open`.
+        ValueError: If there is no such study or scale, or images are needed and not given or have
+            no labels; or as `coview.data.open`.
         FileNotFoundError: If there are no images at that path.
         RuntimeError: If another study is running in the folder; or if trials failed or no process
             could start: the message has the first error, and the report of the others is written.
@@ -154,7 +156,10 @@ def _finish(
 
         show(done)
         while waiting:
-            jobs = (delayed(_run)(study, records[record], record, devices) for record in waiting)
+            jobs = (
+                delayed(_run)(study, records[record], record, devices, os.getpid())
+                for record in waiting
+            )
             try:
                 for ended, _ in enumerate(runner(jobs), total - len(waiting) + 1):
                     show(ended)
@@ -198,6 +203,8 @@ def _images(data: Path | str) -> Settings:
     """Return what trials are told of their images: where they lie, and which they are."""
     place = "sample" if str(data) == "sample" else str(Path(data).expanduser().absolute())
     dataset = open_images(place)
+    if dataset.labels is None:
+        raise ValueError(f"data: {data} has no labels to judge by")
     return {
         "data": place,
         "data_fingerprint": f"{fingerprint(dataset)}-{label_fingerprint(dataset)}",
@@ -228,8 +235,26 @@ def _claim(devices: Sequence[str]) -> str:
     return f"cuda:{device}"
 
 
-def _run(study: Study, settings: Settings, record: Path, devices: Sequence[str]) -> None:
+@cache
+def _end_with(parent: int) -> None:
+    """Let this process end soon after its parent: joblib's outlive one that was killed.
+
+    Else they would go on writing to a folder that the next run has begun to use.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _run(
+    study: Study, settings: Settings, record: Path, devices: Sequence[str], parent: int
+) -> None:
     """Run one trial in a worker; its record is left, or its error."""
+    _end_with(parent)
     device = _claim(devices)  # before anything initialises CUDA
     torch.set_num_threads(1)
     asked = json.dumps(dict(settings))
@@ -253,7 +278,7 @@ def _run(study: Study, settings: Settings, record: Path, devices: Sequence[str])
         "environment": environment(device),
     }
     checkpoints.write_text(record, json.dumps(trial, indent=1) + "\n")
-    _error(record).unlink()
+    _error(record).unlink(missing_ok=True)
 
 
 def _write_report(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 Scale = Literal["smoke", "laptop", "full", "paper"]
-"""Minutes on 2 cores; an hour, minc-batch-size four; a night or more; as many images as papers."""
+"""Minutes on 2 cores; an hour, minc-batch-size four; days; as many images as papers show."""
 
 Settings = Mapping[str, Any]
 """What distinguishes a trial; plain JSON."""
@@ -96,7 +96,7 @@ class Study:
         confirm: From the scale and the finished trials to further ones: what was chosen, once more
             with other seeds.
         version: Raised when `run` changes its results: older trials are then not reused.
-        data: The study reads the images that the user names.
+        data: The study reads labelled images that the user names.
     """
 
     name: str

@@ -7,6 +7,7 @@ from coview.studies.infomin_recipes import INFOMIN_RECIPES
 from coview.studies.minc_ablation import MINC_ABLATION
 from coview.studies.minc_batch_size import MINC_BATCH_SIZE
 from coview.studies.minc_forms import MINC_FORMS
+from coview.studies.minc_friction import MINC_FRICTION
 from coview.studies.minc_peers import MINC_PEERS
 from coview.studies.minc_stability import MINC_STABILITY
 from coview.studies.minc_tabular import MINC_TABULAR
@@ -25,6 +26,7 @@ STUDIES = MappingProxyType(
             MINC_WIDTH,
             MINC_PEERS,
             MINC_ABLATION,
+            MINC_FRICTION,
             MINC_STABILITY,
             INFOMIN_RECIPES,
         )

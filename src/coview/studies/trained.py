@@ -4,7 +4,7 @@ Every trial of a study sees the same number of images with the same network, who
 the batch. The learning rate is chosen on validation images.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from coview.studies.intervals import band, mean_interval, told
-from coview.studies.study import Band, Figure, Measured, Settings, Table, Trial, Verdict
+from coview.studies.study import Band, Figure, Measured, Scale, Settings, Table, Trial, Verdict
 
 if TYPE_CHECKING:
     from coview.objectives import Objective
@@ -35,6 +35,9 @@ FEWER = 5_000
 
 OPPONENTS = ("untrained", "raw pixels")
 """What learns nothing: the network as it starts, and the image itself."""
+
+BASELINES = ("spectral_contrastive", "spectral_contrastive:negatives=all")
+"""The spectral loss with its authors' negatives, across the views, and with those of both views."""
 
 WIDTH = 128
 """Of the embedding, where a study does not vary it."""
@@ -82,6 +85,11 @@ def run(
         opponent = build_encoder(asked, pool.training) if untrained else nn.Flatten()
         return judging.accuracies(opponent, pool, parts, most=most)
     batch = settings["batch"]
+    if batch > len(pool.training):
+        raise ValueError(
+            f"data: {len(pool.training)} images to train on, the other 40 % are held out; a batch "
+            f"of {batch} needs as many"
+        )
     try:
         encoder = train(
             Pretraining(
@@ -226,17 +234,26 @@ def compare(done: Sequence[Trial], axis: str, *, part: str = "test") -> Comparis
     )
 
 
-def confirming(done: Sequence[Trial], axis: str, count: int) -> list[Settings]:
-    """Return each loss and value at its chosen rate, with seeds that had no part in the choice."""
-    found = compare(done, axis)
-    seeds = 1 + max(trial.settings["seed"] for trial in done)
-    first = [trial.settings for trial in done if trial.settings["seed"] == 0]
-    return [
-        {**settings, "seed": seed}
-        for seed in range(seeds, seeds + count)
-        for settings in first
-        if settings["rate"] == found.rates.get((settings["loss"], settings[axis]))
-    ]
+def confirming(axis: str, count: int) -> Callable[[Scale, Sequence[Trial]], Sequence[Settings]]:
+    """Return what asks for each loss and value at its chosen rate, with so many further seeds.
+
+    These had no part in the choice. Smoke asks for none.
+    """
+
+    def confirm(scale: Scale, done: Sequence[Trial]) -> list[Settings]:
+        if scale == "smoke":
+            return []
+        found = compare(done, axis)
+        seeds = 1 + max(trial.settings["seed"] for trial in done)
+        first = [trial.settings for trial in done if trial.settings["seed"] == 0]
+        return [
+            {**settings, "seed": seed}
+            for seed in range(seeds, seeds + count)
+            for settings in first
+            if settings["rate"] == found.rates.get((settings["loss"], settings[axis]))
+        ]
+
+    return confirm
 
 
 def accuracies(
@@ -252,12 +269,18 @@ def accuracies(
     return {seed: found[seed] for seed in sorted(found)} if whole else {}
 
 
-def judged(leads: Mapping[str, Mapping[int, list[float]]], limits: Mapping[str, float]) -> Verdict:
+def judged(
+    leads: Mapping[str, Mapping[int, list[float]]],
+    limits: Mapping[str, float],
+    *,
+    ours: str = "MINC",
+) -> Verdict:
     """Return whether all leads are above their limits.
 
     Args:
         leads: By what is led, then by the value that is varied: paired leads of each seed.
         limits: What the lower bound of each must exceed.
+        ours: What leads, for the text.
 
     Returns:
         Supported if every lower bound is above its limit; not supported if an upper bound is below
@@ -274,7 +297,7 @@ def judged(leads: Mapping[str, Mapping[int, list[float]]], limits: Mapping[str, 
         f"{100 * mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] over {other} at {value}"
         for (other, value), (mean, low, high) in intervals.items()
     )
-    why = f"MINC's lead in points, paired by seed: {told}."
+    why = f"The lead of {ours} in points, paired by seed: {told}."
     if all(low > limits[other] for (other, _), (_, low, _) in intervals.items()):
         return Verdict(word="supported", why=why)
     if any(high < limits[other] for (other, _), (_, _, high) in intervals.items()):
