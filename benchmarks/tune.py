@@ -7,11 +7,11 @@ usage: python benchmarks/tune.py scenes [--draw 0] [--minutes 20] [--factors col
 Scenes: the numbers of colours, places, sizes, textures and brightnesses, and the kind of object,
 are drawn from `--draw`; a factor is the label. Views are tuned for it within the minutes; then the
 tuned policy and the default train an encoder each from scratch, equally long, and linear probes
-read the factor from test images that neither saw: the mean of five probes of `FEW` labels a class
-each, as many as the search was shown, and one of all labels.
+read the factor from test images that neither saw: five probes of as many labels a class as the
+search chose to show ("shown"; their mean), and one of all labels.
 
 A file (x_train, y_train, x_test, y_test; CIFAR-10): the presets are given the same minutes,
-divided among them, and the one that does best on validation images, for few and for all labels,
+divided among them, and the one that does best on validation images, for each number of labels,
 stands against the tuned policy; both train equally long from scratch. Paired over seeds.
 
 Finished cells in the work folder are not repeated: give another for other settings. Writes
@@ -34,7 +34,7 @@ from records import alone, load, mean_interval, write
 from coview import data
 from coview.data import Dataset, Scenes, Splits
 from coview.probes import linear_probe
-from coview.probes.draws import label_draws
+from coview.probes.draws import Count, label_draws
 from coview.random import generator
 from coview.search.tune import tune_views
 from coview.training.devices import start
@@ -49,8 +49,6 @@ FACTORS = ("colour", "shape", "position", "background")
 PRESETS = ("small", "simclr", "mocov2", "byol", "infomin", "cmc")
 IMAGES = 5000
 MOST_READ = 10_000
-FEW = {"scenes": 5, "real": 20}
-"""Labels of each class that a probe is shown, in the search and after."""
 DRAWS = 5
 
 
@@ -82,7 +80,7 @@ def judged(
     splits: Splits,
     views: str | Policy,
     *,
-    few: int,
+    shown: Count,
     steps: int,
     seed: int,
     part: str,
@@ -102,8 +100,9 @@ def judged(
         h[name] = extract(trained.encoder, dataset, rows)
         y[name] = torch.from_numpy(dataset.labels[rows])
     found = {}
-    for name, shown in {"few": few, "all": "all"}.items():
-        draws = label_draws(y["train"].numpy(), per_class=shown, draws=DRAWS, seed=0)
+    counts: dict[str, Count] = {"shown": shown, "all": "all"}
+    for name, count in counts.items():
+        draws = label_draws(y["train"].numpy(), per_class=count, draws=DRAWS, seed=0)
         shares = []
         for draw in draws or [np.arange(len(y["train"]))]:
             probe = linear_probe(
@@ -128,16 +127,15 @@ def leads(ours: list[dict[str, float]], theirs: list[dict[str, float]]) -> dict[
     }
 
 
-def tuned(
-    dataset: Dataset, *, minutes: float, seed: int, quick: bool, out: Path, **settings: int
-) -> dict[str, Any]:
+def tuned(dataset: Dataset, *, minutes: float, seed: int, quick: bool, out: Path) -> dict[str, Any]:
     """Return the record of a search, the points in short."""
     length: dict[str, Any] = {"steps": 1, "points": 3} if quick else {"minutes": minutes}
-    folder = tune_views(dataset, seed=seed, out=out, **length, **settings)
+    folder = tune_views(dataset, seed=seed, out=out, **length)
     record = json.loads((folder / "tune.json").read_text())
     return {
         "seconds": record["seconds"],
         "lengths": record["lengths"],
+        "shown": record["shown"],
         "best": record["best"],
         "strengths": next(
             row["strengths"] for row in record["points"] if row["name"] == record["best"]
@@ -168,7 +166,6 @@ def scene_cell(factor: str, asked: argparse.Namespace) -> dict[str, Any]:
         seed=0,
         quick=asked.quick,
         out=work / "tune",
-        labels_per_class=FEW["scenes"],
     )
     steps = 2 if asked.quick else steps_in(asked.final, dataset)
     splits = splits_of(dataset, seed=0)
@@ -178,7 +175,12 @@ def scene_cell(factor: str, asked: argparse.Namespace) -> dict[str, Any]:
         "tuned": get(str(work / "tune" / "policy.json")),
     }
     read = functools.partial(
-        judged, dataset, splits, few=FEW["scenes"], part="test", work=work / "run"
+        judged,
+        dataset,
+        splits,
+        shown=found["shown"]["per_class"],
+        part="test",
+        work=work / "run",
     )
     accuracy = {
         name: [read(policy, steps=steps, seed=seed) for seed in asked.seeds]
@@ -211,21 +213,23 @@ def real_cell(seed: int, asked: argparse.Namespace) -> dict[str, Any]:
         seed=seed,
         quick=asked.quick,
         out=work / "tune",
-        labels_per_class=FEW["real"],
     )
     short = 2 if asked.quick else steps_in(asked.minutes / len(PRESETS), dataset)
     steps = 2 if asked.quick else steps_in(asked.final, dataset)
     splits = splits_of(dataset, seed=seed)
     assert splits is not None
-    read = functools.partial(judged, dataset, splits, few=FEW["real"], seed=seed, work=work / "run")
+    shown = found["shown"]["per_class"]
+    read = functools.partial(judged, dataset, splits, shown=shown, seed=seed, work=work / "run")
     presets = {name: read(name, steps=short, part="validation") for name in PRESETS}
     policy = get(str(work / "tune" / "policy.json"))
     tuned_reads = read(policy, steps=steps, part="test")
-    best = {shown: max(presets, key=lambda name: presets[name][shown]) for shown in ("few", "all")}
+    best = {
+        labels: max(presets, key=lambda name: presets[name][labels]) for labels in ("shown", "all")
+    }
     rivals = {name: read(name, steps=steps, part="test") for name in set(best.values())}
     accuracy = {
         "tuned": tuned_reads,
-        "preset": {shown: rivals[name][shown] for shown, name in best.items()},
+        "preset": {labels: rivals[name][labels] for labels, name in best.items()},
     }
     return {
         "seed": seed,

@@ -566,12 +566,12 @@ class TestBatchSize:
         accuracies = {loss: {8: 0.5, 32: 0.5} for loss in minc_batch_size.LOSSES}
         done = at("batch", accuracies, rates=(1.0, 2.0))
         chosen = trained.compare(done, "batch").rates
-        more = minc_batch_size.confirm("laptop", done)
+        more = minc_batch_size.MINC_BATCH_SIZE.confirm("laptop", done)
         assert len(more) == 2 * 6
         for settings in more:
             assert settings["seed"] in (3, 4)
             assert settings["rate"] == chosen[settings["loss"], settings["batch"]]
-        assert minc_batch_size.confirm("smoke", done) == []
+        assert minc_batch_size.MINC_BATCH_SIZE.confirm("smoke", done) == []
 
     @pytest.mark.parametrize(
         ("minc", "word"),
@@ -623,12 +623,12 @@ class TestWidth:
     def test_a_choice_is_tried_with_further_seeds(self):
         accuracies = {loss: {32: 0.5, 128: 0.5} for loss in minc_width.LOSSES}
         done = at("width", accuracies, rates=(1.0, 2.0), seeds=(0,))
-        more = minc_width.confirm("laptop", done)
+        more = minc_width.MINC_WIDTH.confirm("laptop", done)
         assert [settings["seed"] for settings in more] == [1] * 6 + [2] * 6 + [3] * 6
         places = {(s["loss"], s["width"], s["rate"]) for s in more}
         rates = trained.compare(done, "width").rates
         assert places == {(*place, rate) for place, rate in rates.items()}
-        assert minc_width.confirm("smoke", done) == []
+        assert minc_width.MINC_WIDTH.confirm("smoke", done) == []
 
 
 class TestPeers:
@@ -653,10 +653,10 @@ class TestPeers:
 
     def test_a_choice_is_tried_with_further_seeds(self):
         done = at("batch", self.accuracies(), rates=(1.0, 2.0), seeds=(0,))
-        more = minc_peers.confirm("laptop", done)
+        more = minc_peers.MINC_PEERS.confirm("laptop", done)
         assert len(more) == 3 * len(minc_peers.LOSSES)
         assert {settings["seed"] for settings in more} == {1, 2, 3}
-        assert minc_peers.confirm("smoke", done) == []
+        assert minc_peers.MINC_PEERS.confirm("smoke", done) == []
 
     def test_undecided_without_all(self):
         losses = self.accuracies()

@@ -188,6 +188,47 @@ def test_with_fewer_labels_than_asked_one_probe_is_shown_them_all(colours):
     assert set(only.tolist()) == set(splits_of(colours, seed=0).train.tolist())
 
 
+def test_accuracy_by_labels_is_that_of_trials_shown_so_many(colours, tmp_path):
+    labels = np.random.default_rng(0).permutation(colours.labels)
+    trials = trials_of(replace(colours, labels=labels))
+    encoder = trials.train(SMALL.policy("small", channels=3), 1, start=None, end=tmp_path / "x.pt")
+    found = trials.by_labels(encoder)
+    assert list(found) == [5, 20, "all"]  # no class has 100
+    for count, accuracy in found.items():
+        apart = trials_of(replace(colours, labels=labels), labels_per_class=count)
+        policy = SMALL.policy("small", channels=3)
+        assert accuracy == pytest.approx(apart.judge(encoder, policy).accuracy)
+    shown = trials.showing(5).readings
+    assert [len(draw) for draw in shown.draws] == [15] * 5
+    assert shown.judged is trials.readings.judged
+
+
+@pytest.mark.parametrize(
+    ("told", "read", "chosen"),
+    [
+        (None, {5: 0.34, 20: 0.40, 100: 0.69, "all": 0.99}, 100),
+        (None, {5: 0.97, 20: 1.0, "all": 1.0}, 5),
+        (None, {5: 0.33, 20: 0.34, "all": 0.4}, "all"),
+        (7, {5: 0.6}, 7),
+    ],
+)
+def test_labels_shown_leave_the_trunk_the_most_room(
+    colours, tmp_path, monkeypatch, told, read, chosen
+):
+    def stop(self, rung, points):
+        raise Stopped("seen enough")
+
+    monkeypatch.setattr(Trials, "by_labels", lambda self, encoder: read)
+    monkeypatch.setattr(tune._Tuning, "_rung", stop)
+    with pytest.raises(Stopped):
+        tune_views(
+            colours, points=1, steps=1, batch_size=32, labels_per_class=told, out=tmp_path / "t"
+        )
+    shown = json.loads((tmp_path / "t" / "tune.json").read_text())["shown"]
+    assert shown["per_class"] == chosen
+    assert [row["per_class"] for row in shown["trunk"]] == ([] if told else list(read))
+
+
 def test_groups_are_in_one_part_and_side_by_side(colours):
     trials = trials_of(replace(colours, groups=np.arange(240) // 4))
     groups = {name: trials.dataset.groups[rows] for name, rows in trials.parts._asdict().items()}
@@ -294,6 +335,7 @@ def script(monkeypatch, accuracies, tested=(), *, ranks=None, verdicts=None):
         return Judged(accuracy, accuracy and 0.01, rank, 2.0, verdict)
 
     monkeypatch.setattr(Trials, "judge", judge)
+    monkeypatch.setattr(Trials, "by_labels", lambda self, encoder: {20: 0.5})
     monkeypatch.setattr(Trials, "test", lambda self, encoder: next(tested))
 
 
@@ -465,7 +507,7 @@ def test_without_labels_with_bands_and_a_proposal(tmp_path):
 
 @pytest.mark.parametrize("splits", [(), ("RGB:0|12",)])
 def test_a_tuning_takes_its_minutes(colours, tmp_path, monkeypatch, splits):
-    """By a clock on which a step takes 0.05 s, a judgement 6 s and a measurement 3 s."""
+    """By a clock: a step takes 0.05 s, a judgement 6, the labels to show 12, a measurement 3."""
     now = [0.0]
 
     def taking(seconds, result=None):
@@ -488,6 +530,7 @@ def test_a_tuning_takes_its_minutes(colours, tmp_path, monkeypatch, splits):
     monkeypatch.setattr(Trials, "seconds_per_step", taking(1.0, 0.05))
     script(monkeypatch, dict.fromkeys([p.name for p in starting_points("small")], 0.5))
     monkeypatch.setattr(Trials, "judge", taking(6.0, Judged(0.5, 0.1, 3.0, 2.0, "healthy")))
+    monkeypatch.setattr(Trials, "by_labels", taking(12.0, {20: 0.5}))
     monkeypatch.setattr(Trials, "measure", taking(3.0, MEASURED))
     monkeypatch.setattr(Trials, "encoder", taking(0.0, object.__new__(Encoder)))
     monkeypatch.setattr(Trials, "test", taking(2.0, around(0.6)))

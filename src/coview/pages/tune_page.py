@@ -14,7 +14,7 @@ from coview.pages.records import Json
 from coview.pages.tune_chart import chart
 from coview.pages.tune_words import Found, advice, headline, lead, plus_minus, strength
 
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,10 +175,8 @@ def _best_split(rows: list[Json]) -> str:
 
 def _made(record: Json) -> list[tuple[str, str]]:
     data, lengths = record["data"], record["lengths"]
-    shown = f"at most {record['asked']['labels_per_class']} a class shown to a probe"
     labels = (
-        f"{data['labelled']:,} images, {len(data['classes'])} classes; "
-        f"{shown if record['judge'] == 'accuracy' else 'too few to judge by'}"
+        f"{data['labelled']:,} images, {len(data['classes'])} classes; {_shown(record)}"
         if data["labelled"]
         else "none"
     )
@@ -197,6 +195,19 @@ def _made(record: Json) -> list[tuple[str, str]]:
         ("Labels", labels),
         ("Made", f"{record['created']}, in {record['seconds'] / 60:.1f} minutes"),
     ]
+
+
+def _shown(record: Json) -> str:
+    """Return how many labels a probe is shown, and why."""
+    if record["judge"] != "accuracy":
+        return "too few to judge by"
+    shown = record["shown"]
+    many = "all" if shown["per_class"] == "all" else f"at most {shown['per_class']} a class"
+    read = ", ".join(
+        f"{100 * row['accuracy']:.0f} % of {row['per_class']}" for row in shown["trunk"]
+    )
+    why = f", for they leave the most room: the trunk reads {read}" if read else ""
+    return f"{many} shown to a probe{why}"
 
 
 def _information(information: Json) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int64
 from scipy.stats import kendalltau
 
 from coview import data, views
@@ -40,7 +41,7 @@ from coview.training.run_folder import RunFolder, environment
 from coview.views import Policy
 from coview.views.generators import PixelFlow
 
-FORMAT = 3
+FORMAT = 4
 
 RUNGS = 3
 """Trainings of a point that survives all of them."""
@@ -53,6 +54,13 @@ TRUNK = 0.2
 """Share of the training time that all points have in common."""
 
 FEWEST_STEPS = 10
+
+OF_LABELS = 2
+"""Judgements that finding the number of labels to show takes as long as."""
+
+PROVISIONAL = 100
+"""Labels of each class while the work is planned, if the trunk is to tell: five probes of so many
+take longest."""
 
 DIVERGED = Judged(None, None, math.nan, math.nan, "diverged")
 
@@ -97,7 +105,7 @@ def tune_views(source: Any, **settings: Any) -> Path:  # noqa: ANN401
         dataset,
         objective=asked.objective,
         batch_size=asked.batch_size,
-        labels_per_class=asked.labels_per_class,
+        labels_per_class=asked.labels_per_class or PROVISIONAL,
         seed=asked.seed,
         fabric=fabric,
     )
@@ -199,6 +207,7 @@ class _Tuning:
         total = lengths["trunk"] + sum(lengths["work"]) + longest * len(self.asked.splits)
         with bar("tune", total) as shown:
             self._train_trunk(shown)
+            self._show_labels()
             self._rung(0, self.asked.points)
             for number in range(self.asked.points):
                 self._first_rung(number, shown)
@@ -254,7 +263,8 @@ class _Tuning:
         self.trials.measure(encoder, policy)
         of_measuring = time.perf_counter() - started
         splits = len(self.asked.splits)
-        fixed = (sum(many) + 2 * splits) * of_judging + many[0] * of_measuring
+        judgings = sum(many) + 2 * splits + OF_LABELS
+        fixed = judgings * of_judging + many[0] * of_measuring
         steps = (seconds - (time.perf_counter() - begun) - fixed) / of_step
         of_rung = (1 - TRUNK) / RUNGS
         steps /= 1 + splits * (TRUNK + of_rung / many[0])
@@ -304,6 +314,27 @@ class _Tuning:
             advance=lambda: shown.advance("trunk", 1),
             skip=shown.skip,
         )
+
+    def _show_labels(self) -> None:
+        """Show the probes as many labels as leave the trunk the most room, unless told how many.
+
+        With too many all points read the labels alike, with too few all are at chance: what is
+        wanted is an accuracy half-way between chance and 1.
+        """
+        if self.trials.readings is None:
+            return
+        if "shown" not in self.record:
+            told = self.asked.labels_per_class
+            tried = {} if told else self.trials.by_labels(self._trunk_encoder)
+            halfway = (1 + self._chance(self.trials.readings.judged)) / 2
+            rows = [{"per_class": n, "accuracy": round(a, 4)} for n, a in tried.items()]
+            chosen = told or min(tried, key=lambda count: abs(tried[count] - halfway))
+            self._save(shown={"per_class": chosen, "trunk": rows})
+        self.trials = self.trials.showing(self.record["shown"]["per_class"])
+
+    def _chance(self, rows: Int64[np.ndarray, " image"]) -> float:
+        assert self.dataset.labels is not None
+        return 1 / len(np.unique(self.dataset.labels[rows]))
 
     def _first_rung(self, number: int, shown: Bar) -> None:
         """Measure what the views of a point share, and give it its first training."""
@@ -496,11 +527,10 @@ class _Tuning:
             self.trials.test(self.trials.encoder(self._file(self._rows().index(row), rung)))
             for row in paired
         ]
-        assert self.dataset.labels is not None
         tested = {
             "name": best["name"],
             "images": len(readings.test),
-            "chance": round(1 / len(np.unique(self.dataset.labels[readings.test])), 4),
+            "chance": round(self._chance(readings.test), 4),
             "rung": rung + 1,
             **_with_interval(found[0].value, found[0].replicates),
         }

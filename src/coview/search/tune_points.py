@@ -25,7 +25,7 @@ STRONGEST = {"jitter": 1.5, "grey": 0.4, "blur": 0.5}
 CROPS = (0.05, 0.9)
 """Smallest area of a crop, of the strongest and of the weakest view."""
 
-_LADDER = 5
+_LADDER = (0.0, 0.5, 1.0)
 _STARTUP = 5
 
 
@@ -89,23 +89,30 @@ DEFAULTS = {
 
 
 def starting_points(default: str) -> list[Point]:
-    """Return the default, the default with operations left out, and a ladder from weak to strong.
+    """Return the default, what has only places or only colours changed, and a ladder.
+
+    Places (crop, flip) and colours (jitter, grey, blur) are crossed: none, as the default has them,
+    or the strongest. The ladder has both, from hardly any to the strongest.
 
     Args:
         default: Name of the preset that `pretrain` would take.
     """
     strengths = DEFAULTS[default]
+    still = {"smallest_crop": 1.0, "flip": 0.0}
+    plain = {"jitter": 0.0, "grey": 0.0, "blur": 0.0}
     left_out = {
-        "no colour": replace(strengths, jitter=0.0, grey=0.0),
+        "no colour": replace(strengths, **plain),
         "no crop": replace(strengths, smallest_crop=1.0),
-        "no crop, no flip": replace(strengths, smallest_crop=1.0, flip=0.0),
+        "no crop, no flip": replace(strengths, **still),
+        "strong colour alone": replace(_rung(1.0), **still),
+        "strong crop, no colour": replace(_rung(1.0), **plain),
     }
     return [
         Point(name=default, made="default", strengths=strengths),
         *(Point(name=name, made="left out", strengths=s) for name, s in left_out.items()),
         *(
-            Point(name=f"ladder {rung + 1}", made="ladder", strengths=_rung(rung / (_LADDER - 1)))
-            for rung in range(_LADDER)
+            Point(name=f"ladder {number}", made="ladder", strengths=_rung(share))
+            for number, share in enumerate(_LADDER, 1)
         ),
     ]
 

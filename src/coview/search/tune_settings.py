@@ -32,9 +32,9 @@ class Tuning:
     labels: Annotated[Any, tyro.conf.arg(constructor=str, metavar="auto|none|FILE.csv")] = "auto"
     """Some labels to judge by: subfolders (auto), none, or a CSV with file,label[,group]. Without,
     the judge is the effective rank, which is not a measure of use."""
-    labels_per_class: int = 20
+    labels_per_class: int | None = None
     """Labels of each class that a probe is shown, at most; a point is judged by five such probes.
-    With many labels good and bad representations read alike."""
+    Default: of 5, 20, 100 and all, what leaves the most room to do better or worse."""
     size: int | None = None
     """Width of the images in pixels; default: as stored, at most 96 on a CPU."""
     batch_size: int = 128

@@ -23,7 +23,7 @@ from coview.diagnostics import diagnose, effective_rank
 from coview.encoders import Encoder
 from coview.objectives import Objective
 from coview.probes import LinearProbe, linear_probe
-from coview.probes.draws import label_draws
+from coview.probes.draws import Count, label_draws
 from coview.probes.intervals import resample, resampled_accuracy
 from coview.random import generator
 from coview.search import audit_critic as critic
@@ -47,16 +47,20 @@ FEWEST_LABELS = 20
 DRAWS = 5
 """Probes that a point is judged by, of other labelled images each."""
 
+SHOWN: tuple[Count, ...] = (5, 20, 100, "all")
+"""Labels of each class that a probe may be shown, where the user does not say."""
+
 _DIAGNOSED = 512
 
 
 class Readings(NamedTuple):
     """Labelled images: those that each of several probes is fitted on, and those that judge it.
 
-    `judged` judge every point, and choose the strengths of the probes; `test` are read once, at the
-    end, and choose nothing.
+    `draws` are of `train`; `judged` judge every point, and choose the strengths of the probes;
+    `test` are read once, at the end, and choose nothing.
     """
 
+    train: Int64[np.ndarray, " train"]
     draws: tuple[Int64[np.ndarray, " _"], ...]
     judged: Int64[np.ndarray, " judged"]
     test: Int64[np.ndarray, " test"]
@@ -134,7 +138,7 @@ class Trials:
         *,
         objective: str | Objective,
         batch_size: int,
-        labels_per_class: int,
+        labels_per_class: Count,
         seed: int,
         fabric: Fabric,
     ) -> "Trials":
@@ -169,6 +173,15 @@ class Trials:
             settings=settings,
             fabric=fabric,
         )
+
+    def showing(self, labels_per_class: Count) -> "Trials":
+        """Return the same trials with probes that are shown so many labels of each class."""
+        assert self.readings is not None
+        assert self.dataset.labels is not None
+        draws = _draws(
+            self.dataset.labels, self.readings.train, labels_per_class, seed=self.settings.seed
+        )
+        return replace(self, readings=self.readings._replace(draws=draws))
 
     def check(self, policy: Policy) -> None:
         """Raise what a training with these views would raise before its first step."""
@@ -287,16 +300,48 @@ class Trials:
         )
         return self._accuracy(self._probes(encoder, known), h, self.readings.test)
 
-    def _probes(self, encoder: Encoder, known: Float[Tensor, "judged dim"]) -> list[LinearProbe]:
-        """Fit a probe to each draw of labels, its strength chosen on the images that judge."""
+    def by_labels(self, encoder: Encoder) -> dict[Count, float]:
+        """Return the accuracy on validation images by the labels of each class that are shown.
+
+        Numbers that no class has more than are left out, being all.
+        """
+        assert self.readings is not None
+        assert self.dataset.labels is not None
+        most = np.unique(self.dataset.labels[self.readings.train], return_counts=True)[1].max()
+        known = extract(encoder, self.dataset, self.readings.judged)
+        read = extract(encoder, self.dataset, self.readings.train)
+        found = {}
+        for count in SHOWN:
+            if count == "all" or count < most:
+                shown = self.showing(count)
+                probes = shown._probes(encoder, known, read)
+                found[count] = self._accuracy(probes, known, self.readings.judged).value
+        return found
+
+    def _probes(
+        self,
+        encoder: Encoder,
+        known: Float[Tensor, "judged dim"],
+        read: Float[Tensor, "train dim"] | None = None,
+    ) -> list[LinearProbe]:
+        """Fit a probe to each draw of labels, its strength chosen on the images that judge.
+
+        Args:
+            encoder: Whose representations are read.
+            known: Of the images that judge.
+            read: Of all labelled images to fit; None to extract those that are shown.
+        """
         assert self.readings is not None
         assert self.dataset.labels is not None
         labels = torch.from_numpy(self.dataset.labels)
-        shown = np.unique(np.concatenate(self.readings.draws))
-        read = extract(encoder, self.dataset, shown)
+        rows = self.readings.train
+        if read is None:
+            rows = np.unique(np.concatenate(self.readings.draws))
+            read = extract(encoder, self.dataset, rows)
+        place = {int(row): i for i, row in enumerate(rows)}
         return [
             linear_probe(
-                read[np.searchsorted(shown, draw)],
+                read[[place[int(row)] for row in draw]],
                 labels[draw],
                 classes=len(self.dataset.classes),
                 validation=(known, labels[self.readings.judged]),
@@ -331,7 +376,7 @@ class Trials:
 
 
 def _readings(
-    dataset: Dataset, splits: Splits, labels_per_class: int, *, seed: int
+    dataset: Dataset, splits: Splits, labels_per_class: Count, *, seed: int
 ) -> Readings | None:
     """Return labelled images to fit probes and to judge them; None, said, if they are too few."""
     labels = np.zeros(0) if dataset.labels is None else dataset.labels
@@ -347,8 +392,18 @@ def _readings(
             stacklevel=2,
         )
         return None
+    return Readings(train, _draws(labels, train, labels_per_class, seed=seed), validation, test)
+
+
+def _draws(
+    labels: Int64[np.ndarray, " image"],
+    train: Int64[np.ndarray, " train"],
+    labels_per_class: Count,
+    *,
+    seed: int,
+) -> tuple[Int64[np.ndarray, " _"], ...]:
     draws = label_draws(labels[train], per_class=labels_per_class, draws=DRAWS, seed=seed)
-    return Readings(tuple(train[draw] for draw in draws) or (train,), validation, test)
+    return tuple(train[draw] for draw in draws) or (train,)
 
 
 def _some(rows: Int64[np.ndarray, " row"], seed: int, name: str) -> Int64[np.ndarray, " chosen"]:
