@@ -224,7 +224,7 @@ def test_minc_on_imagenet(name: str, width: int, parameters: int) -> None:
     assert (settings.objective, settings.views) == ("minc", "simsiam")
     assert (settings.projector, settings.batch_size) == ((4096, 256), 384)
     assert (settings.optimizer, settings.warmup, settings.clip) == ("sgd", 0.0, 0.0)
-    assert (recipe.learning_rate, recipe.weight_decay) == (0.1, 1e-4)
+    assert (recipe.learning_rate, recipe.weight_decay) == (0.1, 5e-5)
     with torch.device("meta"):
         network = timm.create_model(str(settings.encoder), num_classes=0)
     assert network.layer1[0].conv2.out_channels == width
@@ -282,7 +282,7 @@ def test_the_recipe_of_minc_trains_on_small_images(images: np.ndarray, tmp_path:
     record = trained.folder.read()
     assert (record["status"], record["config"]["views"]) == ("finished", "small")
     assert record["config"]["learning_rate"] == pytest.approx(0.1 * 8 / 256)
-    assert record["config"]["weight_decay"] == 1e-4
+    assert record["config"]["weight_decay"] == 5e-5
     assert not any("shrunk" in note for note in record["notes"])
     terms = json.loads(trained.folder.metrics.read_text().splitlines()[-1])["terms"]
     total = terms["alignment"] + terms["repulsion"]

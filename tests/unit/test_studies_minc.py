@@ -339,6 +339,14 @@ class TestVariance:
         found = minc_variance.errors(samples, torch.tensor([0.0, 0.0]))
         assert found == {"variance": 2.0, "squared_bias": 3.0}
 
+    def test_what_samples_share_is_no_bias(self):
+        noise = torch.from_numpy(generator("shared").normal(size=(2000, 3)))
+        samples = sum(noise[i : 1990 + i] for i in range(10))  # the mean of ten: none after ten
+        found = [minc_variance.errors(samples, torch.zeros(3), apart=n) for n in (1, 10)]
+        assert abs(found[1]["squared_bias"]) < 0.2
+        biased = minc_variance.errors(samples + 2.0, torch.zeros(3).double(), apart=10)
+        assert biased["squared_bias"] == pytest.approx(12.0, rel=0.15)
+
     def test_a_trial_runs(self, tmp_path):
         settings = {**minc_variance.trials("smoke")[-1], "steps": 1, "repeats": 4}
         found = json.loads(json.dumps(minc_variance.run(settings, tmp_path)))

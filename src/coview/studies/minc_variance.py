@@ -104,21 +104,35 @@ def run(settings: Settings, folder: Path) -> Measured:
     options = ESTIMATORS[settings["estimator"]]
     found = gradients(features, weight, settings["batch"], rng, **options)
     lasting = {name: options[name] for name in ("decay", "memory") if name in options}
-    burn_in = round(3 / (1 - kept(settings["batch"], **lasting)))
-    samples = torch.stack(
-        [g.flatten() for g in islice(found, burn_in, burn_in + settings["repeats"])]
-    )
+    memory = round(3 / (1 - keeps)) if (keeps := kept(settings["batch"], **lasting)) else 0
+    drawn = islice(found, memory, 2 * memory + settings["repeats"])
+    samples = torch.stack([gradient.flatten() for gradient in drawn])
     truth = pool_gradient(features, weight, both="batch_weight" in options).flatten()
     return {
-        name: value / float(truth.square().sum()) for name, value in errors(samples, truth).items()
+        name: value / float(truth.square().sum())
+        for name, value in errors(samples, truth, apart=max(1, memory)).items()
     }
 
 
-def errors(samples: Float[Tensor, "sample n"], truth: Float[Tensor, " n"]) -> dict[str, float]:
-    """Return the variance (trace of the covariance) and the squared bias without its own noise."""
-    variance = float(samples.var(0).sum())
-    squared = float((samples.mean(0) - truth).square().sum())
-    return {"variance": variance, "squared_bias": squared - variance / len(samples)}
+def errors(
+    samples: Float[Tensor, "sample n"], truth: Float[Tensor, " n"], *, apart: int = 1
+) -> dict[str, float]:
+    """Return the variance (trace of the covariance) and the squared bias without its own noise.
+
+    The squared bias is the mean product of the errors of two samples that share no noise.
+
+    Args:
+        samples: One after the other.
+        truth: What they estimate.
+        apart: Places after which two samples share no noise. Gradients with a memory in common do.
+    """
+    errors = samples - truth
+    products = (errors @ errors.T).triu(apart)
+    pairs = torch.ones_like(products).triu(apart).sum()
+    return {
+        "variance": float(samples.var(0).sum()),
+        "squared_bias": float(products.sum() / pairs),
+    }
 
 
 def pool_gradient(features: Features, weight: Weight, *, both: bool) -> Weight:
@@ -264,4 +278,5 @@ MINC_VARIANCE = Study(
     trials=trials,
     run=run,
     report=report,
+    version=2,
 )

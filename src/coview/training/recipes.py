@@ -92,7 +92,8 @@ class MINC:
     parent (jhaochenz/spectral_contrastive_learning, the ImageNet configuration, for 100 epochs):
     SGD, weight decay, batch, views as SimSiam's, no warm-up. Ours: the objective and its numbers
     (at this batch a memory of 512 images keeps exp(−384 / 512) = .47 of itself a step); twice the
-    spectral loss's learning rate, since the gradient is half as long; the projector, after BYOL's;
+    spectral loss's learning rate, since the gradient is half as long, and half its weight decay, so
+    that weights decay as fast; the projector, after BYOL's;
     no clipping; batch norm over both views and all processes; that weight decay spares biases and
     norms; no blur below 100 pixels; and that 2x is torchvision's wide ResNet, whose blocks are
     twice as wide inside alone.
@@ -105,7 +106,7 @@ class MINC:
     """
 
     learning_rate: ClassVar[float] = 0.1
-    weight_decay: ClassVar[float] = 1e-4
+    weight_decay: ClassVar[float] = 5e-5
     citation: ClassVar[str] = "guo2025minc"
 
     encoder: str
