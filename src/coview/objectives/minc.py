@@ -215,9 +215,9 @@ class MINC:
     The term `chi_squared` is J = −μ loss − 1, without the friction that `minc` tells of, for
     J = 2 E[z·z′] − ‖E[z zᵀ]‖² − 1 ≤ I_χ²: an estimate of a lower bound of the views' χ² information
     Σ λ² − 1, the mean of (ratio − 1)² of the joint density over the product. It is not in nats and
-    has no ceiling at log n. It is exact in the mean where S is the moment by the network of the step
-    before, carried, or the present one. In training S lags, and the encoder moves to where S is too
-    small: the term is then somewhat above the bound, the more so at high learning rates. On the
+    has no ceiling at log n. It is exact in the mean where S is the moment by the network of the
+    step before, carried, or the present one. In training S lags, and the encoder moves to where S
+    is too small: the term is then above the bound, the more so at high learning rates. On the
     sphere J cannot exceed 2 μ − μ² / dim − 1, however much the views tell; the term of one batch
     can. What a batch says of the movement is noisy: S may have negative eigenvalues, so that with
     `normalization` "none" nothing bounds the loss from below.
