@@ -475,3 +475,16 @@ def test_only_a_finished_tuning_has_a_page(tmp_path):
     (tmp_path / "tune.json").write_text(json.dumps(tuned()))
     with pytest.raises(FileNotFoundError, match=r"pictures\.npz"):
         write_tune_page(tmp_path)
+
+
+def test_easy_labels_and_how_many_are_shown():
+    record = tuned()
+    record["shown"] = {"per_class": 5, "trunk": [{"per_class": 5, "accuracy": 0.991}]}
+    assert advice(Found(record))[-1].startswith("The labels are easy: before any choice, 99 % are")
+    assert not any(line.startswith("The labels are easy") for line in advice(Found(tuned())))
+
+
+def test_the_page_tells_how_many_labels_are_shown(tmp_path):
+    text = write_folder(tmp_path, tuned())
+    assert "at most 20 a class shown to a probe, for they leave the most room" in text
+    assert "the trunk reads 61 % of 5, 74 % of 20" in text

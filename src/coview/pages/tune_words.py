@@ -16,6 +16,7 @@ _STRENGTHS = {
     "blur": ("blur", "less", "more"),
 }
 _MOST_IN_HEADLINE = 3
+_EASY = 0.95
 _DIAGNOSTICS = {"rank": "effective rank", "lidar": "LiDAR"}
 
 
@@ -175,7 +176,7 @@ def advice(tuning: Found) -> list[str]:
     if tuning.has_labels:
         trust = tuning.record["trust"].items()
         told = [_trust(_DIAGNOSTICS[judge], found) for judge, found in trust if found]
-        return [_sharing(tuning), _shape(tuning), kinds, *told]
+        return [_sharing(tuning), _shape(tuning), kinds, *told, *_room(tuning)]
     return [
         _sharing(tuning),
         kinds,
@@ -183,6 +184,18 @@ def advice(tuning: Found) -> list[str]:
         "There were no labels, so effective rank was the judge: it tells how many directions the "
         "representations use, and not whether these are useful. The choice is a guess: check it "
         "with a few labels.",
+    ]
+
+
+def _room(tuning: Found) -> list[str]:
+    """Say so if views have little to gain: the labels are easy."""
+    shown = tuning.record["shown"]
+    read = {row["per_class"]: row["accuracy"] for row in shown["trunk"]}
+    if read.get(shown["per_class"], 0.0) < _EASY:
+        return []
+    return [
+        f"The labels are easy: before any choice, {100 * read[shown['per_class']]:.0f} % are read "
+        f"from {shown['per_class']} labels a class. Views have little to gain here."
     ]
 
 
