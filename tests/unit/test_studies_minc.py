@@ -701,6 +701,11 @@ class TestStability:
         assert said.tables[0].rows[0][1] == "0.510"
         assert said.figures[0].bands[0].x == list(minc_stability.RATES[:-2])
         assert minc_stability.report(done[:20]).verdict.word.startswith("undecided")
+        leads = dict(zip(said.tables[1].columns, said.tables[1].rows[0], strict=True))
+        assert leads["×0.5"] == "+0.0 [+0.0, +0.0]"
+        lead = {4.0: "+0.0", 2.0: "-11.0", 1.0: "-11.0"}[last]
+        assert leads["×4"].startswith(f"{lead} [")
+        assert leads["×32"] == "diverged"
 
     def test_each_loss_is_held_against_its_own_best(self):
         done = self.done({"spectral_contrastive": 32.0, "minc": 1.0})

@@ -86,7 +86,8 @@ def report(done: Sequence[Trial]) -> Report:
                 "and 95 % t interval",
                 columns=["loss", *(f"×{rate:g}" for rate in RATES), "rates that train"],
                 rows=rows,
-            )
+            ),
+            *_leads(cells),
         ],
         figures=[
             Figure(
@@ -101,6 +102,21 @@ def report(done: Sequence[Trial]) -> Report:
             )
         ],
     )
+
+
+def _leads(cells: dict[str, dict[float, dict[int, float | None]]]) -> list[Table]:
+    """Return the lead of MINC over the spectral loss at each rate, paired by seed."""
+    ours, theirs = cells.get("minc", {}), cells.get("spectral_contrastive", {})
+    texts = {}
+    for rate in ours.keys() & theirs.keys():
+        a, b = _whole(ours[rate]), _whole(theirs[rate])
+        if a and len(a) == len(b):
+            points = [100 * (x - y) for x, y in zip(a, b, strict=True)]
+            texts[rate] = told(points, "+.1f")
+    columns = [f"×{rate:g}" for rate in RATES]
+    title = "MINC's lead over the spectral loss at the same rate in points, paired by seed"
+    row = [texts.get(rate, "diverged" if ours.get(rate) else "not run") for rate in RATES]
+    return [Table(title=title, columns=columns, rows=[row])] if texts else []
 
 
 def _accuracies(done: Sequence[Trial], loss: str, rate: float) -> dict[int, float | None]:
