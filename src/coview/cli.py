@@ -174,7 +174,8 @@ def main(arguments: list[str] | None = None) -> None:
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         _run(asked, sys.argv[1:] if arguments is None else arguments)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
+        sys.stderr.write("".join(f"{note}\n" for note in getattr(stopped, "__notes__", ())))
         sys.exit(130)
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         _fail(error)

@@ -349,3 +349,21 @@ def test_evaluate_knows_the_table_that_the_run_was_given(folder: Path, tmp_path:
     out = tmp_path / "x"
     main(["pretrain", str(folder), "--labels", str(table), "--out", str(out), *QUICK])
     assert coview.evaluate(out, draws=2).classes == ("k0", "k1")
+
+
+def test_an_interruption_says_how_to_go_on(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        stopped = KeyboardInterrupt()
+        stopped.add_note("the same command goes on with it")
+        raise stopped
+
+    monkeypatch.setattr(coview, "tune_views", interrupted, raising=False)
+    with pytest.raises(SystemExit) as ended:
+        main(["views", "tune", str(folder), "--out", str(tmp_path / "tune")])
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "the same command goes on with it\n"

@@ -290,7 +290,7 @@ def test_an_offset_costs_no_digits():
         ({"steps": 0}, "steps must be at least 1"),
         ({"batch_size": 3}, "batch_size at least 4"),
         ({"learning_rate": 0.0}, "learning_rate above 0"),
-        ({"groups": np.arange(3)}, "one entry a row, 1600; got 3"),
+        ({"groups": np.arange(3)}, r"one entry a row, 1600; got shape \(3,\)"),
         ({"critic": "convolutional"}, None),
     ],
     ids=range(8),

@@ -39,7 +39,7 @@ from coview.information import (
     wiggly_x,
     wiggly_y,
 )
-from coview.information.estimate import repeats
+from coview.information.estimate import repeats, value_warnings
 from coview.random import generator
 
 
@@ -472,3 +472,23 @@ def test_an_estimate_prints_its_ceiling_beside_its_value():
         ceiling_name="log 64", n=640, estimator="infonce",
     )  # fmt: skip
     assert str(estimate) == "3.91 ± 0.05 nats (lower bound, ceiling log 64 = 4.16)"
+
+
+def test_values_on_the_wrong_side_of_nothing_are_doubted():
+    def told(value, kind):
+        return value_warnings(value, 0.1, None, 100, kind)
+
+    assert told(-0.1, "upper bound")[0].startswith("below 0, which no upper bound can be")
+    assert told(-0.5, "lower bound")[0].startswith("below 0, less than knowing nothing")
+    assert not told(-0.2, "lower bound") + told(-0.5, "point") + told(0.1, "upper bound")
+
+
+def test_arrays_as_files_and_slices_give_them():
+    x, y = (generator("layout", i).normal(size=(200, 2)) for i in range(2))
+    plain = ksg(x[::-1].copy(), y[::-1].copy())
+    assert ksg(x[::-1], y[::-1]) == plain
+    assert ksg(x[::-1].astype(">f8"), y[::-1]) == plain
+    with pytest.raises(ValueError, match=r"x must be \[n >= 4, ...\] of real numbers"):
+        ksg(x.astype(object), y)
+    with pytest.raises(ValueError, match="y must be"):
+        ksg(x, y.astype(str))

@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from colour_problem import flat_colours
+from coview import data
+from coview.search import learn
 from coview.search.learn import learn_views, play
-from coview.search.learn_judge import FAMILIES, judge_encoders, train_encoders
+from coview.search.learn_judge import FAMILIES, fresh_critics, judge_encoders, train_encoders
 from coview.search.learn_material import build_makers, prepare, resolve
 from coview.search.learn_settings import Learning
-from coview.search.learn_watch import Failure
+from coview.search.learn_watch import Failure, Held
 from coview.views.generators import load_generator
 from half_labelled import half_labelled
 
@@ -179,3 +181,56 @@ def test_parts_share_no_image_and_labels_are_as_many_as_asked():
     x = colours.fetch(np.arange(8)).float() / 255
     torch.testing.assert_close(raw(x)[0], x, atol=1e-6, rtol=0)
     assert learned.volume_preserving
+
+
+def few_labels(count, labels):
+    images = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+    known = np.full(count, -1)
+    known[: len(labels)] = labels
+    return data.open((images, known), layout="NHWC", missing_labels="unlabelled")
+
+
+def test_a_look_has_all_labelled_images_where_they_are_few():
+    labels = np.full(3000, -1)
+    labels[[7, 1234, 2999]] = 0
+    held = Held(
+        images=torch.zeros(3000, 3, 8, 8).byte(), index=np.arange(3000), labels=labels, classes=2
+    )
+    some = learn._some(held, 100)
+    assert len(some.index) == len(set(some.index.tolist())) == 100
+    assert sorted(some.index[some.labels >= 0]) == [7, 1234, 2999]
+    plain = learn._some(replace(held, labels=None), 4)
+    assert plain.index.tolist() == [0, 999, 1999, 2999]
+
+
+def test_labels_of_too_few_training_images_are_refused_before_the_game(tmp_path):
+    with pytest.raises(ValueError, match=r"labels: \d of 180 training images have one, and not of"):
+        learn_views(
+            few_labels(300, [0, 1]), objective="supervised", out=tmp_path / "x", seed=1, **TINY
+        )
+
+
+def test_few_groups_are_divided_at_the_end_and_that_is_said():
+    colours = replace(flat_colours(160), groups=np.arange(160) // 40)
+    asked = resolve(Learning(source=colours, **TINY), colours)
+    material = prepare(replace(colours, groups=None), asked)
+    unseen = replace(material.unseen, groups=np.arange(len(material.unseen.index)) // 20)
+    raw, _ = build_makers(asked, material.train)
+    with pytest.warns(RuntimeWarning, match="groups: 4 of held-out images are too few"):
+        found = fresh_critics(
+            {"raw": raw}, unseen, steps=1, seed=0, families=(("infonce", "separable"),)
+        )
+    assert found[0]["raw"]["n"] > 4
+
+
+def test_images_too_small_for_a_critic_are_refused_before_the_game(tmp_path):
+    with pytest.raises(ValueError, match="size: 5 pixels are too few; critics need 8"):
+        learn_views(np.zeros((200, 5, 5, 3), np.uint8), out=tmp_path / "x", **TINY)
+
+
+def test_other_labels_are_another_run(tmp_path):
+    colours = flat_colours(200)
+    folder = learn_views(colours, out=tmp_path / "run", generator="affine", **TINY)
+    other = replace(colours, labels=1 - colours.labels)
+    with pytest.raises(ValueError, match="label_fingerprint: the run in"):
+        learn_views(other, out=folder, resume=True, generator="affine", **TINY)

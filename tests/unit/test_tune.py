@@ -570,3 +570,33 @@ def test_bad_settings_are_refused_at_once(colours, tmp_path, settings, message):
 def test_few_images_are_refused(colours, tmp_path):
     with pytest.raises(ValueError, match="at least 100 images"):
         tune_views(colours.subset(np.arange(50)), out=tmp_path / "tune")
+
+
+def test_few_groups_among_the_test_images_measure_no_gain(colours, tmp_path, monkeypatch):
+    script(monkeypatch, SHARES, [around(0.75), around(0.5, -0.02)])
+    monkeypatch.setattr(tune, "FEWEST_GROUPS", 1000)
+    grouped = replace(colours, groups=np.arange(240) // 2)
+    folder = tune_views(grouped, points=4, steps=1, batch_size=32, out=tmp_path / "tune")
+    record = read(folder)
+    assert (record["tested"], record["gain"]) == (None, None)
+    assert record["notes"][-1].endswith(
+        "groups are among the test images: the gain is not measured."
+    )
+
+
+def test_one_split_may_be_a_word(colours, tmp_path):
+    with pytest.raises(ValueError, match="'nosuch'"):
+        tune_views(colours, points=1, steps=1, splits="nosuch:0|12", out=tmp_path / "tune")
+
+
+def test_an_open_dataset_keeps_its_labels_and_size(colours, tmp_path):
+    for changed in ({"labels": "none"}, {"size": 8}):
+        with pytest.raises(ValueError, match="already open"):
+            tune_views(colours, points=1, steps=1, out=tmp_path / "tune", **changed)
+
+
+def test_what_cannot_be_read_is_named_before_a_search(tmp_path):
+    images, _ = half_labelled(tmp_path, images=104, labelled=2, side=8)
+    (images / "3.png").write_bytes(b"no picture")
+    with pytest.warns(RuntimeWarning, match=r"source: 1 files could not be read and are left out"):
+        tune_views(images, labels="none", points=1, steps=1, batch_size=32, out=tmp_path / "tune")

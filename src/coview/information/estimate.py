@@ -78,6 +78,10 @@ def value_warnings(
             f"saturated: within {SATURATION} of the ceiling {ceiling:.2f}; the truth may be far "
             "above"
         )
+    elif kind == "upper bound" and value < 0:
+        found.append("below 0, which no upper bound can be: the fitted q(y given x) is wrong")
+    elif kind == "lower bound" and value + 3 * standard_error < 0:
+        found.append("below 0, less than knowing nothing would give: the scores are wrong")
     elif kind == "lower bound" and unit == "nats" and value > math.log(n):
         found.append(f"above log n = {math.log(n):.2f}: no lower bound from {n} pairs is that sure")
     return tuple(found)
@@ -99,7 +103,12 @@ def paired_rows(x: Rows, y: Rows) -> tuple[Tensor, Tensor]:
 
 
 def _rows(name: str, values: Rows) -> Tensor:
-    rows = torch.as_tensor(values).detach()
+    if isinstance(values, np.ndarray):
+        values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
+    try:
+        rows = torch.as_tensor(values).detach()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be [n >= 4, ...] of real numbers: {error}") from error
     rows = rows[:, None] if rows.ndim == 1 else rows
     if rows.ndim < 2 or len(rows) < 4 or rows[0].numel() < 1 or rows.is_complex():
         raise ValueError(

@@ -194,8 +194,9 @@ class _Grouped:
 
 def _split(count: int, groups: np.ndarray | None, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return the rows that fit, choose and measure; those of a group side by side."""
-    if groups is not None and len(groups) != count:
-        raise ValueError(f"groups must have one entry a row, {count}; got {len(groups)}")
+    groups = None if groups is None else np.asarray(groups)
+    if groups is not None and groups.shape != (count,):
+        raise ValueError(f"groups must have one entry a row, {count}; got shape {groups.shape}")
     parts = split(_Grouped(groups, count), FRACTIONS, seed=seed)
     if min(map(len, parts)) < 4:
         raise ValueError(f"too few rows, {count}: the parts would hold {list(map(len, parts))}")

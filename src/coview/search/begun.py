@@ -1,5 +1,6 @@
 """The record of a search that goes on when it is asked for again."""
 
+import warnings
 from typing import Any
 
 from coview.data import Dataset
@@ -30,7 +31,8 @@ def begun(
                 f"{', '.join(changed) or 'format'}; give another folder"
             )
         return record
-    folder.check_free()
+    folder.check_free(resumes=False)
+    warn_of_skipped(dataset)
     folder.path.mkdir(parents=True, exist_ok=True)
     return {
         "format": version,
@@ -46,3 +48,15 @@ def begun(
             "channels": dataset.channels,
         },
     }
+
+
+def warn_of_skipped(dataset: Dataset) -> None:
+    """Name the files that could not be read."""
+    if skipped := dataset.skipped:
+        named = ", ".join(one.name for one in skipped[:3])
+        more = ", ..." if len(skipped) > 3 else ""
+        warnings.warn(
+            f"source: {len(skipped)} files could not be read and are left out: {named}{more}",
+            RuntimeWarning,
+            stacklevel=2,
+        )

@@ -16,8 +16,9 @@ import torch
 from rich.console import Console
 
 from coview import data
-from coview.data import Dataset, effective_batch_size, fingerprint
+from coview.data import Dataset, effective_batch_size, fingerprint, label_fingerprint
 from coview.random import generator as random_generator
+from coview.search.begun import warn_of_skipped
 from coview.search.learn_game import (
     Failed,
     GameStep,
@@ -242,8 +243,11 @@ def _checked(generator: PixelFlow, material: Material) -> dict[str, Any]:
 
 
 def _some(held: Held, most: int) -> Held:
-    rows = np.linspace(0, len(held.index) - 1, min(len(held.index), most))
-    return held.some(rows.astype(np.int64))
+    """Return at most so many images; where few have labels, all of these first."""
+    known = held.known if len(held.known) < most else held.known[:0]
+    others = np.setdiff1d(np.arange(len(held.index)), known)
+    rows = np.linspace(0, len(others) - 1, min(len(others), most - len(known)))
+    return held.some(np.sort(np.concatenate([known, others[rows.astype(np.int64)]])))
 
 
 def _play_stages(
@@ -322,8 +326,6 @@ def _stage(folder: RunFolder, name: str, make: Callable[[], dict[str, Any]]) -> 
 
 
 def _open(asked: Learning) -> Dataset:
-    if isinstance(asked.source, Dataset):
-        return asked.source
     labels = None if isinstance(asked.labels, str) and asked.labels == "none" else asked.labels
     return data.open(
         asked.source, size=asked.size, largest=96, labels=labels, missing_labels="unlabelled"
@@ -343,18 +345,22 @@ def _start(folder: RunFolder, asked: Learning, dataset: Dataset) -> None:
         ValueError: If it was another run.
     """
     settings = {k: v for k, v in asked.record().items() if k != "source"}
-    settings |= {"fingerprint": fingerprint(dataset)}
+    settings |= {
+        "fingerprint": fingerprint(dataset),
+        "label_fingerprint": label_fingerprint(dataset),
+    }
     file = folder.path / "config.json"
     if asked.resume:
         if not file.is_file():
             raise FileNotFoundError(f"out: nothing to resume at {folder.path}")
         recorded = folder.read("config.json")["config"]
         for name, value in settings.items():
-            if recorded[name] != value:
+            if recorded.get(name) != value:
                 raise ValueError(
-                    f"{name}: the run in {folder.path} has {recorded[name]!r}, not {value!r}"
+                    f"{name}: the run in {folder.path} has {recorded.get(name)!r}, not {value!r}"
                 )
         return
+    warn_of_skipped(dataset)
     folder.create()
     folder.write(
         {

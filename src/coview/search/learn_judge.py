@@ -1,5 +1,6 @@
 """A frozen generator, judged: fresh encoders, a linear probe, fresh critics of several families."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ FAMILIES: tuple[tuple[Estimator, CriticName], ...] = (
     ("nwj", "joint"),
 )
 """Estimator and critic of each fresh fit: two shapes of bound with a ceiling, two without."""
+
+FEWEST_GROUPS = 10
+"""Below it, groups of held-out images cannot be kept whole in the three parts of a critic."""
 
 _MOST_CRITIC_IMAGES = 6000
 
@@ -131,6 +135,16 @@ def fresh_critics(
     """
     rows = np.linspace(0, len(held.index) - 1, min(len(held.index), _MOST_CRITIC_IMAGES))
     some = held.some(rows.astype(np.int64))
+    groups = some.groups
+    if groups is not None and (few := len(np.unique(groups))) < FEWEST_GROUPS:
+        warnings.warn(
+            f"groups: {few} of held-out images are too few to be kept whole (at least "
+            f"{FEWEST_GROUPS}): images of one are in several parts, and more may seem to be shared "
+            "than is",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        groups = None
     records = []
     for estimator, critic in families:
         told(f"{estimator}, {critic}")
@@ -139,7 +153,7 @@ def fresh_critics(
                 *_views(maker, some, seed),
                 estimator=estimator,
                 critic=critic,
-                groups=some.groups,
+                groups=groups,
                 seed=seed,
                 steps=steps,
                 batch_size=128,

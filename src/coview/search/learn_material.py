@@ -15,6 +15,9 @@ from coview.search.learn_watch import Held
 from coview.training.pretrain import splits_of
 from coview.views.generators import Generator, Perturbation, PixelFlow
 
+SMALLEST = 8
+"""Pixels that a convolutional critic needs."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Material:
@@ -101,7 +104,7 @@ def prepare(dataset: Dataset, asked: Learning, splits: Splits | None = None) -> 
         splits: Train, validation and test; default: 60, 20 and 20 %, by the seed.
 
     Raises:
-        ValueError: If there are too few images.
+        ValueError: If there are too few or too small images, or too few labels.
     """
     splits = splits or splits_of(dataset, seed=asked.seed) or data.split(dataset, seed=asked.seed)
     if min(map(len, splits)) < 16:
@@ -109,9 +112,17 @@ def prepare(dataset: Dataset, asked: Learning, splits: Splits | None = None) -> 
             f"source: {len(dataset)} images are too few; each of train, validation and test needs "
             f"16, they would have {', '.join(str(len(part)) for part in splits)}"
         )
+    if dataset.size < SMALLEST:
+        raise ValueError(f"size: {dataset.size} pixels are too few; critics need {SMALLEST}")
     train = dataset.subset(splits.train)
     labels = train.labels
     used = None if labels is None else _labelled(labels, asked)
+    if used is None and asked.objective != "unsupervised":
+        known = 0 if labels is None else int((labels >= 0).sum())
+        raise ValueError(
+            f"labels: {known} of {len(train)} training images have one, and not of two classes: "
+            f"objective {asked.objective!r} needs that; label more, or take unsupervised"
+        )
     labelled = None if used is None else train.subset(used)
     probe = train.subset(np.arange(1)) if labelled is None else labelled
     parts = [_held(dataset.subset(part), places=part) for part in (splits.validation, splits.test)]

@@ -31,7 +31,7 @@ from coview.search.learn_watch import Held
 from coview.search.progress import Bar, bar
 from coview.search.tune_points import Point, Strengths
 from coview.search.tune_settings import Tuning
-from coview.search.tune_trials import FEWEST_LABELS, Judged, Mixture, Trials
+from coview.search.tune_trials import FEWEST_LABELS, Judged, Mixture, Readings, Trials
 from coview.search.two_lines import two_lines
 from coview.training.devices import start
 from coview.training.learner import NonFinite
@@ -61,6 +61,9 @@ OF_LABELS = 2
 PROVISIONAL = 100
 """Labels of each class while the work is planned, if the trunk is to tell: five probes of so many
 take longest."""
+
+FEWEST_GROUPS = 5
+"""Groups of test images below which an interval over them says nothing."""
 
 DIVERGED = Judged(None, None, math.nan, math.nan, "diverged")
 
@@ -96,6 +99,8 @@ def tune_views(source: Any, **settings: Any) -> Path:  # noqa: ANN401
         RuntimeError: If the training of every point diverges.
         OSError: If the folder cannot be written.
     """
+    if isinstance(one := settings.get("splits"), str):
+        settings["splits"] = (one,)
     asked = Tuning(source=source, **settings)
     fabric, _ = start(accelerator="auto", devices=1, nodes=1, precision="auto")
     dataset = _open(asked, largest=96 if fabric.device.type == "cpu" else 224)
@@ -121,16 +126,14 @@ def tune_views(source: Any, **settings: Any) -> Path:  # noqa: ANN401
 
 
 def _open(asked: Tuning, *, largest: int) -> Dataset:
-    dataset = asked.source
-    if not isinstance(dataset, Dataset):
-        unwanted = isinstance(asked.labels, str) and asked.labels == "none"
-        dataset = data.open(
-            asked.source,
-            size=asked.size,
-            largest=largest,
-            labels=None if unwanted else asked.labels,
-            missing_labels="unlabelled",
-        )
+    unwanted = isinstance(asked.labels, str) and asked.labels == "none"
+    dataset = data.open(
+        asked.source,
+        size=asked.size,
+        largest=largest,
+        labels=None if unwanted else asked.labels,
+        missing_labels="unlabelled",
+    )
     if len(dataset) < LEAST_IMAGES:
         raise ValueError(
             f"source: tuning needs at least {LEAST_IMAGES} images to train and to judge; "
@@ -518,7 +521,7 @@ class _Tuning:
         The gain is paired over probes and images; there is none where both were not trained alike.
         """
         readings, rung = self.trials.readings, self._reached(best) - 1
-        if readings is None or len(readings.test) < FEWEST_LABELS:
+        if readings is None or self._untested(readings):
             return None, None
         paired = (
             [best] if best is default or self._reached(default) != rung + 1 else [best, default]
@@ -595,9 +598,18 @@ class _Tuning:
             notes.append(
                 f"Only {few} validation images have labels: differences of a few points are chance."
             )
-        if (few := len(readings.test)) < FEWEST_LABELS:
-            notes.append(f"Only {few} test images have labels: the gain is not measured.")
+        if why := self._untested(readings):
+            notes.append(f"{why}: the gain is not measured.")
         return notes
+
+    def _untested(self, readings: Readings) -> str:
+        """Return why the test images cannot tell a gain from chance, or nothing."""
+        if (few := len(readings.test)) < FEWEST_LABELS:
+            return f"Only {few} test images have labels"
+        groups = self.dataset.groups
+        if groups is not None and (few := len(np.unique(groups[readings.test]))) < FEWEST_GROUPS:
+            return f"Only {few} groups are among the test images"
+        return ""
 
     def _pictures(self) -> dict[str, np.ndarray]:
         """Return a few images, and two views of each by every point."""

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -39,8 +40,11 @@ class RunFolder:
             return False
         return {entry.name for entry in self.path.iterdir()} <= ours
 
-    def check_free(self) -> None:
+    def check_free(self, *, resumes: bool = True) -> None:
         """Check that there is nothing in the folder yet and that it can be written.
+
+        Args:
+            resumes: The command has `--resume`, for the message.
 
         Raises:
             FileExistsError: If there is something.
@@ -53,9 +57,9 @@ class RunFolder:
         if not os.access(nearest, os.W_OK | os.X_OK):
             raise PermissionError(f"out: cannot write {self.path}: {nearest} allows no writing")
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            resume = ", or --resume to go on with it" if resumes else ""
             raise FileExistsError(
-                f"out: {self.path} exists and is not empty; give another folder, "
-                "or --resume to go on with it"
+                f"out: {self.path} exists and is not empty; give another folder{resume}"
             )
 
     def create(self) -> None:
@@ -173,7 +177,7 @@ def _cpu() -> str:
 
 def command_line() -> str:
     """Return the command that is running."""
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def now() -> str:
