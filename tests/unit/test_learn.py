@@ -234,3 +234,25 @@ def test_other_labels_are_another_run(tmp_path):
     other = replace(colours, labels=1 - colours.labels)
     with pytest.raises(ValueError, match="label_fingerprint: the run in"):
         learn_views(other, out=folder, resume=True, generator="affine", **TINY)
+
+
+def test_accuracies_are_balanced():
+    colours = flat_colours(400)
+    asked = resolve(Learning(source=colours, **TINY), colours)
+    material = prepare(colours, asked)
+    raw, _ = build_makers(asked, colours)
+    players = train_encoders(raw, material.train, channels=(1, 2), steps=1, batch_size=32, seed=0)
+    rare = np.flatnonzero(material.test.labels == 1)[:6]
+    rows = np.concatenate([np.flatnonzero(material.test.labels == 0), rare])
+    test = material.test.some(rows)
+    rng = np.random.default_rng(0)
+    parts = {"train": replace(material.probe, labels=rng.permutation(material.probe.labels))}
+    parts |= {"validation": material.validation}
+
+    def read(rows):
+        found = judge_encoders(players, **parts, test=test.some(rows), seed=0)
+        return found["accuracy"]["test"]
+
+    shares = [read(np.flatnonzero(test.labels == label)) for label in (0, 1)]
+    assert read(np.arange(len(rows))) == pytest.approx(np.mean(shares))
+    assert shares[0] != shares[1]  # so that the plain share would differ

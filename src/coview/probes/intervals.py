@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float64, Int
 
 from coview.random import generator
 
@@ -34,6 +34,16 @@ def _multiplicities(
     chances = np.full(count, 1 / count)
     taken = generator(*parts).multinomial(max(count - 1, 1), chances, size=resamples)
     return taken.astype(np.float32)
+
+
+def class_weights(labels: Int[np.ndarray, " row"]) -> Float64[np.ndarray, " row"]:
+    """Return weights that add up to 1 and give every class that occurs the same share.
+
+    The weighted mean of what is right is the balanced accuracy.
+    """
+    _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    weights: np.ndarray = 1 / (counts[codes] * len(counts))
+    return weights
 
 
 def resample(

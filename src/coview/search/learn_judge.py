@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from coview.information import Estimate, estimate_information
 from coview.information.critics import CriticName
 from coview.information.fit import Estimator
 from coview.probes import linear_probe
-from coview.probes.intervals import resample, resampled_accuracy
+from coview.probes.intervals import class_weights, resample, resampled_accuracy
 from coview.search.learn_game import GameStep, Maker, Players, Turn
 from coview.search.learn_watch import Held, chunks, estimate_record, information, outlook
 from coview.training.loop import Observer, State, run
@@ -77,9 +78,10 @@ def judge_encoders(
 ) -> dict[str, Any]:
     """Return what encoders find on held-out images, and how well the labels are read from them.
 
-    The strength of the probe is chosen on the validation images; the accuracy of both views
-    together is that of the test images, of each view alone that of the validation images. The
-    information is that of all test images, with or without a label.
+    Accuracies are balanced: the mean over classes of the share found. The strength of the probe is
+    chosen on the validation images; the accuracy of both views together is that of the test images,
+    of each view alone that of the validation images. The information is that of all test images,
+    with or without a label.
     """
     seen = outlook(players, test, seed=seed)
     record: dict[str, Any] = {"information": estimate_record(information(seen.embeddings))}
@@ -102,12 +104,15 @@ def judge_encoders(
             validation=(side("validation"), validation.labels),
         )
         right = probe.predict(side("validation")) == validation.labels
-        accuracy["validation" if name == "both" else f"{name} view"] = float(np.mean(right))
+        found = float(right @ class_weights(validation.labels))
+        accuracy["validation" if name == "both" else f"{name} view"] = found
         if name == "both":
             right = probe.predict(side("test")) == test.labels
-            resamples = resample(len(right), groups=test.groups, resamples=2000, seed=seed)
-            accuracy["test"] = float(np.mean(right))
-            accuracy["standard_error"] = float(resampled_accuracy(right[None], resamples).std())
+            weights = class_weights(test.labels)
+            drawn = resample(len(right), groups=test.groups, resamples=2000, seed=seed)
+            drawn = replace(drawn, test=drawn.test * weights)
+            accuracy["test"] = float(right @ weights)
+            accuracy["standard_error"] = float(resampled_accuracy(right[None], drawn).std())
     return record | {"accuracy": accuracy}
 
 

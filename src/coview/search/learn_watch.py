@@ -14,6 +14,7 @@ from coview.information import Estimate
 from coview.information.estimate import SATURATION
 from coview.information.scores import estimate_from_scores
 from coview.probes import knn_predict
+from coview.probes.intervals import class_weights
 from coview.search.learn_game import TEMPERATURE, Failed, Maker, Pair, Players, pair_of, sources
 from coview.training.loop import Seen
 from coview.training.observers import Latest, due
@@ -216,7 +217,10 @@ class Watch:
                 raise Failed(name, f"step {seen.step} of {seen.steps}: {message}")
 
     def look(self) -> dict[str, Any]:
-        """Return what the held-out images show: information, accuracies, spread of each view."""
+        """Return what the held-out images show: information, accuracies, spread of each view.
+
+        Accuracies are balanced: the mean over classes of the share found.
+        """
         seen = outlook(self.players, self.held, seed=self.seed)
         known = self.held.known
         row: dict[str, Any] = {"n": len(known), "spread": list(seen.spread)}
@@ -227,23 +231,26 @@ class Watch:
         labels = self.held.labels
         if labels is not None and seen.predicted:
             row["classifiers"] = [
-                float(np.mean(p.numpy()[known] == labels[known])) for p in seen.predicted
+                _balanced(p.numpy()[known], labels[known]) for p in seen.predicted
             ]
         if labels is not None and self.memory is not None and self.memory.labels is not None:
             memory = outlook(self.players, self.memory, seed=self.seed)
             row["knn"] = [
-                float(
-                    np.mean(
-                        knn_predict(
-                            h, self.memory.labels, queries[known], classes=self.held.classes
-                        ).numpy()
-                        == labels[known]
-                    )
+                _balanced(
+                    knn_predict(
+                        h, self.memory.labels, queries[known], classes=self.held.classes
+                    ).numpy(),
+                    labels[known],
                 )
                 for h, queries in ((memory.first, seen.first), (memory.second, seen.second))
             ]
             self.latest.knn = max(row["knn"])
         return row
+
+
+def _balanced(predicted: Int[np.ndarray, " row"], labels: Int[np.ndarray, " row"]) -> float:
+    """Return the balanced accuracy."""
+    return float((predicted == labels) @ class_weights(labels))
 
 
 def failures(row: Mapping[str, Any], *, classes: int) -> list[Failure]:

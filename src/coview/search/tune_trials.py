@@ -24,7 +24,7 @@ from coview.encoders import Encoder
 from coview.objectives import Objective
 from coview.probes import LinearProbe, linear_probe
 from coview.probes.draws import Count, label_draws
-from coview.probes.intervals import resample, resampled_accuracy
+from coview.probes.intervals import class_weights, resample, resampled_accuracy
 from coview.random import generator
 from coview.search import audit_critic as critic
 from coview.search.audit_critic import Measured, Parts
@@ -359,8 +359,7 @@ class Trials:
         assert self.dataset.labels is not None
         labels, groups = self.dataset.labels[rows], self.dataset.groups
         right = np.stack([probe.predict(h) == labels for probe in probes])
-        _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
-        weights = 1 / (counts[codes] * len(counts))
+        weights = class_weights(labels)
         resamples = resample(
             len(rows),
             groups=None if groups is None else groups[rows],
