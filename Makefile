@@ -57,6 +57,7 @@ bench: $(VENV)/installed  ## the benchmarks, some hours on 2 cores
 	$(BIN)/python benchmarks/cifar10.py $(CIFAR10)
 	$(BIN)/python benchmarks/encoders.py $(CIFAR10)
 	$(BIN)/python benchmarks/audit.py $(CIFAR10)
+	$(BIN)/python benchmarks/audit.py
 	$(BIN)/python benchmarks/tune.py scenes
 	$(BIN)/python benchmarks/tune.py $(CIFAR10)
 	$(BIN)/python benchmarks/learned_views.py $(CIFAR10)
