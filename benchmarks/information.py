@@ -1,6 +1,6 @@
 """Bias, spread, coverage and time of the information estimators on tasks with known truth.
 
-usage: python benchmarks/information.py [FILE.npz] [--work FOLDER] [--quick]
+usage: python benchmarks/information.py [FILE.npz] [--tasks 0 1 ...] [--work FOLDER] [--quick]
 
 The ten tasks of coview.information.benchmark_tasks and six others: the Gaussian staircase at 4
 nats, its cube, a discrete and a mixed pair, images with label noise, scenes; with FILE (x_train,
@@ -10,10 +10,10 @@ holds the truth: for a bound it is also the bound's slack that counts. Samples a
 critics of all seeds of a task are fitted as one ensemble. KSG is left out above 60 dimensions,
 where its distances say little, plug-in where a side is no list of symbols, linear correlation for
 images and for symbols (what they share makes it infinite), Gaussian conditionals for images. χ² has
-a unit of its own and is not here. One thread a task, two side by side. Finished rows (task,
-estimator) in the work folder are not repeated: empty it after changing an estimator. `--quick`
-checks that everything runs, at sizes that show nothing, and writes nothing. Writes
-records/information.json.
+a unit of its own and is not here. One thread a task, two side by side, or `--workers`. Finished
+rows (task, estimator) in the work folder are not repeated: empty it after changing an estimator.
+`--quick` checks that everything runs, at sizes that show nothing, and writes nothing. Writes
+records/information.json after each task; rows of tasks that were not asked for stay.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 from joblib import Parallel, delayed
-from records import alone, load, mean_interval, write
+from records import HERE, alone, load, mean_interval, write
 
 from coview.information import (
     Estimate,
@@ -51,7 +51,6 @@ from coview.information import (
 )
 from coview.training.run_folder import environment
 
-WORKERS = 2
 HIGH = 60
 CRITICS = ("infonce", "nwj", "tuba", "interpolated", "dv", "mine", "js", "smile")
 CONDITIONALS = ("club", "l1out", "vub")
@@ -159,46 +158,57 @@ def overall(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return table
 
 
-def run(file: Path | None, work: Path, *, quick: bool) -> None:
-    n, seeds, steps = (600, 2, 5) if quick else (5000, 10, 2000)
+def run(asked: argparse.Namespace, work: Path) -> None:
+    n, seeds, steps = (600, 2, 5) if asked.quick else (5000, 10, 2000)
     work.mkdir(parents=True, exist_ok=True)
-    with alone():
-        before = load()
-        found = Parallel(WORKERS)(
-            delayed(of_task)(task, n, seeds, steps, work) for task in tasks(file)
-        )
-    rows = [row for own in found for row in own]
-    for name, means in overall(rows).items():
-        print(name, means)
-    if quick:
-        print("nothing written")
-        return
-    record = {
+    every = tasks(asked.file)
+    wanted = every if asked.tasks is None else [every[place] for place in asked.tasks]
+    record: dict[str, Any] = {
         "benchmark": "information",
         "pairs": n,
         "seeds": seeds,
         "steps": steps,
-        "workers": WORKERS,
+        "workers": asked.workers,
         "threads": 1,
-        "load_before": before,
+        "load_before": load(),
         "environment": environment("cpu"),
-        "overall": overall(rows),
-        "rows": rows,
     }
-    print(write("information", record))
+    earlier = HERE / "information.json"
+    known = {} if asked.quick or not earlier.is_file() else by_task(json.loads(earlier.read_text()))
+    with alone():
+        for own in Parallel(asked.workers, return_as="generator_unordered")(
+            delayed(of_task)(task, n, seeds, steps, work) for task in wanted
+        ):
+            known[own[0]["task"]] = own
+            names = dict.fromkeys([task.name for task in every] + list(known))
+            rows = [row for name in names for row in known.get(name, [])]
+            if not asked.quick:
+                write("information", record | {"overall": overall(rows), "rows": rows})
+    for name, means in overall(rows).items():
+        print(name, means)
+    if asked.quick:
+        print("nothing written")
+
+
+def by_task(record: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of a record by their task."""
+    names = dict.fromkeys(row["task"] for row in record["rows"])
+    return {name: [row for row in record["rows"] if row["task"] == name] for name in names}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path, nargs="?")
+    parser.add_argument("--tasks", type=int, nargs="+", help="places; default: all")
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="tiny sizes; writes nothing")
     parser.add_argument("--work", type=Path, default=Path("runs/information"))
     asked = parser.parse_args()
     if not asked.quick:
-        run(asked.file, asked.work, quick=False)
+        run(asked, asked.work)
         return
     with tempfile.TemporaryDirectory() as work:
-        run(asked.file, Path(work), quick=True)
+        run(asked, Path(work))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ from coview.views import (
 from coview.views.splits import parse
 
 SIDE = 16
+
+pytestmark = pytest.mark.filterwarnings("ignore:source. .* images looked at are")
 IDLE = HorizontalFlip(probability=0.0)
 
 

@@ -21,6 +21,7 @@ from coview.studies import (
     minc_batch_size,
     minc_forms,
     minc_friction,
+    minc_moment,
     minc_peers,
     minc_stability,
     minc_tabular,
@@ -33,6 +34,7 @@ from coview.studies.minc_ablation import Varied
 from coview.studies.study import key
 from coview.studies.tabular import Method
 from coview.testing import embeddings
+from coview.training.job import find_objective
 
 METHODS = {**minc_tabular.METHODS, **minc_forms.METHODS}
 
@@ -418,6 +420,82 @@ class Colours(nn.Module):
         return x.float().mean((2, 3))
 
 
+class TestMoment:
+    def test_the_law_of_a_batch_is_exact(self):
+        """Over every batch of two images of a world of three states."""
+        both = torch.from_numpy(tabular.joint())
+        some = torch.arange(0, 64, 22)
+        both = both[some][:, some] / both[some][:, some].sum()
+        phi = minc_moment.world().phi[some]
+        moment = phi.mT @ (both.sum(1)[:, None] * phi)
+        error = minc_moment.batch_error(phi, both)
+        total = biased = 0.0
+        pairs = list(itertools.product(range(3), range(3)))
+        for one, two in itertools.product(pairs, pairs):
+            rows = phi[torch.tensor([*one, *two])]
+            own = rows.mT @ rows / 4
+            chance = both[one] * both[two]
+            total += float(chance * (own - moment).square().sum())
+            biased += float(chance * (own.square().sum() - moment.square().sum()))
+        assert total == pytest.approx(error / 2)
+        assert biased == pytest.approx(error / 2)
+
+    def test_a_trial_agrees_with_the_laws(self, tmp_path):
+        settings = {"keeps": 0.9, "batch": 4, "steps": 3000, "seed": 0}
+        found = json.loads(json.dumps(minc_moment.run(settings, tmp_path)))
+        assert found["batch"] == pytest.approx(1, abs=0.1)
+        assert found["memory"] == pytest.approx(1, abs=0.2)
+        assert found["with_itself"] == pytest.approx(1, abs=0.3)
+        assert found["without_itself"] == pytest.approx(0, abs=0.3)
+
+    @pytest.mark.parametrize(
+        ("seeds", "word"),
+        [
+            ((0.0, 0.001, -0.001), "supported"),
+            ((0.5, 0.501, 0.499), "not supported"),
+            ((0.0, 0.5, -0.5), "undecided"),
+            ((0.0,), "undecided"),
+        ],
+    )
+    def test_verdict(self, seeds, word):
+        laws = {name: law for name, (_, law) in minc_moment.LAWS.items()}
+        done = [
+            Trial(
+                settings={"keeps": keeps, "batch": batch, "seed": seed},
+                measured={
+                    **laws,
+                    "memory": 1 + (off if batch == 4 and keeps == 0.9 else seed / 1000),
+                },
+                seconds=0.0,
+            )
+            for keeps in minc_moment.KEEPS
+            for batch in tabular.BATCHES
+            for seed, off in enumerate(seeds)
+        ]
+        assert minc_moment.report(done).verdict.word.startswith(word)
+
+
+class TestGrid:
+    def test_every_combination_once(self):
+        rates = {8: (0.5, 1.0), 32: (2.0,)}
+        asked = trained.grid(("minc", "untrained"), "width", rates, seeds=2, images=9, batch=4)
+        places = [(s["loss"], s["width"], s["rate"], s["seed"]) for s in asked]
+        learning = [("minc", 8, 0.5), ("minc", 8, 1.0), ("minc", 32, 2.0)]
+        still = [("untrained", 8, 0.0), ("untrained", 32, 0.0)]
+        assert sorted(places) == sorted((*p, seed) for p in learning + still for seed in (0, 1))
+        assert {(s["images"], s["batch"]) for s in asked} == {(9, 4)}
+
+    def test_an_objective_of_other_settings_is_another_trial(self):
+        study = get("minc-width")
+        keys = set()
+        for objective in (MINC(), MINC(), MINC(memory=1024.0)):
+            (asked,) = trained.grid(
+                ("x",), "batch", {8: (1.0,)}, seeds=1, images=9, objectives={"x": objective}
+            )
+            keys.add(key(study, asked))
+        assert len(keys) == 2
+
+
 class TestTrained:
     def test_rates_are_chosen_on_validation_images(self):
         done = at("batch", {"a": {8: 0.5}, "b": {8: 0.4}})
@@ -562,13 +640,13 @@ def images(folder):
 
 
 class TestBatchSize:
-    def test_finished_trials_are_found_again(self):
-        """Hashes of trials that were run and kept."""
-        study = get("minc-batch-size")
-        images = {"data": "anywhere.npz", "data_fingerprint": "cifar10.npz"}
-        keys = [key(study, {**s, **images}) for s in study.trials("laptop")]
-        assert len(set(keys)) == 144
-        assert {"d7604e2efe822782", "8e15975de00a6dce"} < set(keys)
+    def test_trials(self):
+        asked = minc_batch_size.trials("laptop")
+        losses, rates = minc_batch_size.LOSSES, minc_batch_size.LAPTOP
+        assert len(asked) == 3 * len(losses) * sum(map(len, rates.values())) == 144
+        assert {settings["objective"] for settings in asked} == {
+            repr(find_objective(x)) for x in losses
+        }
 
     def test_what_is_chosen_is_tried_with_other_seeds(self):
         accuracies = {loss: {8: 0.5, 32: 0.5} for loss in minc_batch_size.LOSSES}

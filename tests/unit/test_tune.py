@@ -31,6 +31,8 @@ from coview.views import Policy
 from half_labelled import half_labelled
 
 SIDE = 16
+
+pytestmark = pytest.mark.filterwarnings("ignore:source. .* images looked at are")
 SMALL = DEFAULTS["small"]
 POINTS = ["small", "no colour", "no crop", "no crop, no flip"]
 
@@ -397,6 +399,38 @@ def test_without_labels_a_collapse_does_not_win(colours, tmp_path, monkeypatch):
     unlabelled = replace(colours, labels=None)
     folder = tune_views(unlabelled, points=3, steps=1, batch_size=32, out=tmp_path / "tune")
     assert read(folder)["order"] == ["no crop", "small", "no colour"]
+
+
+def test_a_trunk_that_diverges_says_what_to_change(colours, tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise NonFinite("the loss is nan")
+
+    monkeypatch.setattr(Trials, "train", fails)
+    with pytest.raises(RuntimeError, match=r"all points begin with has diverged; .* \(size\)"):
+        tune_views(colours, points=3, steps=1, batch_size=32, out=tmp_path / "tune")
+
+
+def one_class(dataset, part, monkeypatch):
+    """Return the images with one class alone in a part, divided as before."""
+    splits = splits_of(dataset, seed=0)
+    monkeypatch.setattr("coview.search.tune_trials.splits_of", lambda *_, **__: splits)
+    labels = dataset.labels.copy()
+    labels[getattr(splits, part)] = 0
+    return replace(dataset, labels=labels)
+
+
+@pytest.mark.parametrize("part", ["train", "validation"])
+def test_labels_of_one_class_judge_nothing(part, colours, monkeypatch):
+    with pytest.warns(RuntimeWarning, match="both of 1 classes or more, are too few"):
+        assert trials_of(one_class(colours, part, monkeypatch)).readings is None
+
+
+def test_test_images_of_one_class_measure_no_gain(colours, tmp_path, monkeypatch):
+    dataset = one_class(colours, "test", monkeypatch)
+    folder = tune_views(dataset, points=1, steps=1, batch_size=32, out=tmp_path / "tune")
+    record = read(folder)
+    assert record["tested"] is None
+    assert "All test images are of one class: the gain is not measured." in record["notes"]
 
 
 def test_what_has_diverged_is_left_behind(colours, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from coview.data.dataset import Dataset as Dataset
 from coview.data.dataset import concatenate as concatenate
 from coview.data.decoder import Skipped as Skipped
 from coview.data.decoding import EXTENSIONS as EXTENSIONS
+from coview.data.faults import warn_of_faults as warn_of_faults
 from coview.data.fingerprints import fingerprint as fingerprint
 from coview.data.fingerprints import label_fingerprint as label_fingerprint
 from coview.data.labels import check_labels as check_labels

@@ -1,9 +1,8 @@
 """The record of a search that goes on when it is asked for again."""
 
-import warnings
 from typing import Any
 
-from coview.data import Dataset
+from coview.data import Dataset, warn_of_faults
 from coview.training.run_folder import RunFolder, command_line, now
 
 
@@ -32,7 +31,7 @@ def begun(
             )
         return record
     folder.check_free(resumes=False)
-    warn_of_skipped(dataset)
+    found = warn_of_faults(dataset)
     folder.path.mkdir(parents=True, exist_ok=True)
     return {
         "format": version,
@@ -46,17 +45,6 @@ def begun(
             "images": len(dataset),
             "size": dataset.size,
             "channels": dataset.channels,
+            "faults": found,
         },
     }
-
-
-def warn_of_skipped(dataset: Dataset) -> None:
-    """Name the files that could not be read."""
-    if skipped := dataset.skipped:
-        named = ", ".join(one.name for one in skipped[:3])
-        more = ", ..." if len(skipped) > 3 else ""
-        warnings.warn(
-            f"source: {len(skipped)} files could not be read and are left out: {named}{more}",
-            RuntimeWarning,
-            stacklevel=2,
-        )

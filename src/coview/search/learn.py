@@ -16,9 +16,14 @@ import torch
 from rich.console import Console
 
 from coview import data
-from coview.data import Dataset, effective_batch_size, fingerprint, label_fingerprint
+from coview.data import (
+    Dataset,
+    effective_batch_size,
+    fingerprint,
+    label_fingerprint,
+    warn_of_faults,
+)
 from coview.random import generator as random_generator
-from coview.search.begun import warn_of_skipped
 from coview.search.learn_game import (
     Failed,
     GameStep,
@@ -360,13 +365,14 @@ def _start(folder: RunFolder, asked: Learning, dataset: Dataset) -> None:
                     f"{name}: the run in {folder.path} has {recorded.get(name)!r}, not {value!r}"
                 )
         return
-    warn_of_skipped(dataset)
+    found = warn_of_faults(dataset)
     folder.create()
     folder.write(
         {
             "format": FORMAT,
             "command": command_line(),
             "created": now(),
+            "faults": found,
             "config": settings,
             "environment": environment("cuda" if torch.cuda.is_available() else "cpu"),
         },
@@ -382,6 +388,7 @@ def _finish(
     measured: dict[str, Any],
 ) -> None:
     start, train = folder.read("config.json"), material.train
+    found = start.pop("faults", [])
     record = {
         **start,
         "data": {
@@ -392,6 +399,7 @@ def _finish(
             "channels": train.channels,
             "size": train.size,
             "classes": list(train.classes),
+            "faults": found,
         },
         "games": games,
         **measured,

@@ -69,6 +69,8 @@ DIVERGED = Judged(None, None, math.nan, math.nan, "diverged")
 
 _SHOWN = 4
 
+_OTHERWISE = "try another objective, a larger batch_size or larger images (size), in another folder"
+
 
 def tune_views(source: Any, **settings: Any) -> Path:  # noqa: ANN401
     """Compare policies by short trainings, and write the best one to a file.
@@ -309,14 +311,19 @@ class _Tuning:
                 "another folder"
             )
         mixture = Mixture(policies=tuple(self._policy(point) for point in self.starting))
-        self.trials.train(
-            mixture,
-            steps,
-            start=None,
-            end=self._trunk,
-            advance=lambda: shown.advance("trunk", 1),
-            skip=shown.skip,
-        )
+        try:
+            self.trials.train(
+                mixture,
+                steps,
+                start=None,
+                end=self._trunk,
+                advance=lambda: shown.advance("trunk", 1),
+                skip=shown.skip,
+            )
+        except NonFinite as error:
+            raise RuntimeError(
+                f"the training that all points begin with has diverged; {_OTHERWISE}"
+            ) from error
 
     def _show_labels(self) -> None:
         """Show the probes as many labels as leave the trunk the most room, unless told how many.
@@ -391,10 +398,7 @@ class _Tuning:
             if len(row["rungs"]) >= rung and math.isfinite(self._value(row, rung - 1))
         ]
         if not before:
-            raise RuntimeError(
-                "the training of every point has diverged; try another objective or a larger "
-                "batch_size, in another folder"
-            )
+            raise RuntimeError(f"the training of every point has diverged; {_OTHERWISE}")
         ranked = sorted(before, key=lambda row: -self._value(row, rung - 1))
         kept = ranked[: math.ceil(len(ranked) / FACTOR)]
         default = self.record["default"]
@@ -606,6 +610,9 @@ class _Tuning:
         """Return why the test images cannot tell a gain from chance, or nothing."""
         if (few := len(readings.test)) < FEWEST_LABELS:
             return f"Only {few} test images have labels"
+        assert self.dataset.labels is not None
+        if len(np.unique(self.dataset.labels[readings.test])) < 2:
+            return "All test images are of one class"
         groups = self.dataset.groups
         if groups is not None and (few := len(np.unique(groups[readings.test]))) < FEWEST_GROUPS:
             return f"Only {few} groups are among the test images"

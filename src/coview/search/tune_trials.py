@@ -383,10 +383,12 @@ def _readings(
         _some(rows[labels[rows] >= 0], seed, name)
         for name, rows in zip(("train", "validation", "test"), splits, strict=True)
     )
-    if len(np.unique(labels[train])) < 2 or len(validation) < FEWEST_LABELS:
+    fewest = min(len(np.unique(labels[part])) for part in (train, validation))
+    if fewest < 2 or len(validation) < FEWEST_LABELS:
         warnings.warn(
-            f"labels: {len(train)} to fit a probe and {len(validation)} to judge it (at least "
-            f"{FEWEST_LABELS}) are too few: points are judged without labels",
+            f"labels: {len(train)} to fit a probe and {len(validation)} to judge it, both of "
+            f"{fewest} classes or more, are too few (at least {FEWEST_LABELS} to judge, of 2 "
+            "classes): points are judged without labels",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -175,12 +175,8 @@ def trials(scale: Scale) -> list[Settings]:
         "laptop": (tuple(VARIANTS), (16, 128), 3, 12_800),
         "full": (tuple(VARIANTS), (8, 32, 128), 5, 100_000),
     }.get(scale, (tuple(VARIANTS), (8, 32, 128), 5, 10_000_000))
-    return [
-        {"loss": variant, "batch": batch, "rate": 1.0, "seed": seed, "images": images}
-        for seed in range(seeds)
-        for variant in variants
-        for batch in batches
-    ]
+    rates = dict.fromkeys(batches, (1.0,))
+    return trained.grid(variants, "batch", rates, seeds=seeds, images=images, objectives=VARIANTS)
 
 
 def run(settings: Settings, folder: Path) -> Measured:

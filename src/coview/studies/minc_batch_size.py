@@ -17,6 +17,7 @@ from coview.studies.trained import (
     Comparison,
     compare,
     confirming,
+    grid,
     run,
 )
 
@@ -48,13 +49,7 @@ def trials(scale: Scale) -> list[Settings]:
         "paper": (FULL, 5, 10_000_000),
     }
     rates, seeds, images = by_scale[scale]
-    return [
-        {"loss": loss, "batch": batch, "rate": rate, "seed": seed, "images": images}
-        for seed in range(seeds)
-        for loss in LOSSES
-        for batch in rates
-        for rate in rates[batch]
-    ]
+    return grid(LOSSES, "batch", rates, seeds=seeds, images=images)
 
 
 def report(done: Sequence[Trial]) -> Report:

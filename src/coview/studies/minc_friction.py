@@ -25,13 +25,8 @@ def trials(scale: Scale) -> list[Settings]:
         "laptop": ((32,), trained.RATES[1:], 1, 24_000),
         "full": ((8, 32, 128), trained.RATES, 3, 100_000),
     }.get(scale, ((8, 32, 128), trained.RATES, 3, 10_000_000))
-    return [
-        {"loss": loss, "batch": batch, "rate": rate, "seed": seed, "images": images}
-        for seed in range(seeds)
-        for rate in rates
-        for loss in LOSSES
-        for batch in batches
-    ]
+    by_batch = dict.fromkeys(batches, rates)
+    return trained.grid(LOSSES, "batch", by_batch, seeds=seeds, images=images, objectives=VARIANTS)
 
 
 def run(settings: Settings, folder: Path) -> Measured:

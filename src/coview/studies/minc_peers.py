@@ -10,6 +10,7 @@ from coview.studies.trained import (
     RATES,
     compare,
     confirming,
+    grid,
     judged,
     run,
 )
@@ -33,13 +34,8 @@ def trials(scale: Scale) -> list[Settings]:
         "laptop": ((32,), RATES, 1, 24_000),
         "full": ((8, 64, 512), RATES, 5, 100_000),
     }.get(scale, ((8, 64, 512), RATES, 5, 10_000_000))
-    losses = [(loss, rate) for rate in rates for loss in LOSSES]
-    return [
-        {"loss": loss, "batch": batch, "rate": rate, "seed": seed, "images": images}
-        for seed in range(seeds)
-        for loss, rate in [*losses, *((opponent, 0.0) for opponent in OPPONENTS)]
-        for batch in batches
-    ]
+    by_batch = dict.fromkeys(batches, rates)
+    return grid((*LOSSES, *OPPONENTS), "batch", by_batch, seeds=seeds, images=images)
 
 
 def report(done: Sequence[Trial]) -> Report:

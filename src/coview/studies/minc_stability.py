@@ -22,7 +22,7 @@ from coview.studies.study import (
     Verdict,
 )
 
-STALE, ALONE = "minc:carried=false", "minc:batch_weight=0,carried=false"
+STALE, ALONE = "minc:carried=false", "minc:batch_weight=0.0,carried=false"
 
 LOSSES = ("spectral_contrastive", "minc", STALE, ALONE)
 
@@ -46,12 +46,8 @@ def trials(scale: Scale) -> list[Settings]:
         "laptop": (LOSSES[:3], RATES, 3, 16_000),
         "full": (LOSSES, RATES, 5, 100_000),
     }.get(scale, (LOSSES, RATES, 5, 10_000_000))
-    learning = [(loss, rate) for rate in rates for loss in losses]
-    return [
-        {"loss": loss, "batch": BATCH, "rate": rate, "seed": seed, "images": images}
-        for seed in range(seeds)
-        for loss, rate in [(UNTRAINED, 0.0), *learning]
-    ]
+    asked = (UNTRAINED, *losses)
+    return trained.grid(asked, "batch", {BATCH: rates}, seeds=seeds, images=images)
 
 
 def run(settings: Settings, folder: Path) -> Measured:

@@ -6,7 +6,7 @@ A wider embedding has a larger second moment to know from the same few images.
 from collections.abc import Sequence
 
 from coview.studies.study import Report, Scale, Settings, Study, Trial
-from coview.studies.trained import BASELINES, MARGIN, RATES, compare, confirming, judged, run
+from coview.studies.trained import BASELINES, MARGIN, RATES, compare, confirming, grid, judged, run
 
 LOSSES = (*BASELINES, "minc")
 
@@ -26,20 +26,8 @@ def trials(scale: Scale) -> list[Settings]:
         "laptop": ((32, 512), RATES[1:], 1, 24_000),  # 128 is in minc-peers
         "full": ((32, 128, 512, 2048), RATES, 5, 200_000),
     }.get(scale, ((32, 128, 512, 2048), RATES, 5, 10_000_000))
-    return [
-        {
-            "loss": loss,
-            "batch": BATCH,
-            "width": width,
-            "rate": rate,
-            "seed": seed,
-            "images": images,
-        }
-        for seed in range(seeds)
-        for rate in rates
-        for loss in LOSSES
-        for width in widths
-    ]
+    by_width = dict.fromkeys(widths, rates)
+    return grid(LOSSES, "width", by_width, seeds=seeds, images=images, batch=BATCH)
 
 
 def report(done: Sequence[Trial]) -> Report:

@@ -8,6 +8,7 @@ from coview.studies.minc_ablation import MINC_ABLATION
 from coview.studies.minc_batch_size import MINC_BATCH_SIZE
 from coview.studies.minc_forms import MINC_FORMS
 from coview.studies.minc_friction import MINC_FRICTION
+from coview.studies.minc_moment import MINC_MOMENT
 from coview.studies.minc_peers import MINC_PEERS
 from coview.studies.minc_stability import MINC_STABILITY
 from coview.studies.minc_tabular import MINC_TABULAR
@@ -21,6 +22,7 @@ STUDIES = MappingProxyType(
         for study in (
             MINC_TABULAR,
             MINC_FORMS,
+            MINC_MOMENT,
             MINC_VARIANCE,
             MINC_BATCH_SIZE,
             MINC_WIDTH,

@@ -7,6 +7,7 @@ the batch. The learning rate is chosen on validation images.
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,6 +45,52 @@ WIDTH = 128
 
 Place = tuple[str, int]
 """A loss, and the value of what is varied beside it (batch size, width)."""
+
+
+def grid(
+    losses: Sequence[str],
+    axis: str,
+    rates: Mapping[int, Sequence[float]],
+    *,
+    seeds: int,
+    images: int,
+    objectives: "Mapping[str, Objective]" = MappingProxyType({}),
+    **fixed: int,
+) -> list[Settings]:
+    """Return losses × values of an axis × learning rates × seeds.
+
+    Args:
+        losses: Names; opponents have one rate, 0.
+        axis: The setting that is varied.
+        rates: Its values, and the rates that each is tried with.
+        seeds: So many.
+        images: Seen by each trial.
+        objectives: What names stand for that are not `coview.objectives`' own. An objective's
+            settings are part of the trial: one whose defaults have changed is another.
+        **fixed: Further settings.
+    """
+    from coview.training.job import find_objective
+
+    made = {
+        loss: objectives.get(loss) or find_objective(loss)
+        for loss in losses
+        if loss not in OPPONENTS
+    }
+    return [
+        {
+            "loss": loss,
+            "objective": repr(made.get(loss)),
+            axis: value,
+            "rate": rate,
+            "seed": seed,
+            "images": images,
+            **fixed,
+        }
+        for seed in range(seeds)
+        for loss in losses
+        for value in rates
+        for rate in (rates[value] if loss in made else (0.0,))
+    ]
 
 
 def run(
