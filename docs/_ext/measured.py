@@ -52,7 +52,104 @@ def _cell(row: dict[str, Any] | None) -> str:
     return "" if row is None else f"{row['bias']:+.2f} ({row['spread']:.2f})"
 
 
-_TABLES: dict[str, Callable[[dict[str, Any]], str]] = {"information": _information}
+def _information_peer(record: dict[str, Any]) -> str:
+    rows = [
+        [
+            f"`{row['estimator']}`",
+            *(f"{row['mean_absolute_error'][side]:.3f}" for side in ("ours", "bmi")),
+            f"{row['ours_above_bmi']:+.3f}",
+            *(f"{row['seconds_per_estimate'][side]:.1f}" for side in ("ours", "bmi")),
+            _farthest(row["tasks"]),
+        ]
+        for row in record["rows"]
+    ]
+    columns = [
+        "estimator",
+        "ours",
+        "theirs",
+        "ours − theirs",
+        "our seconds",
+        "theirs",
+        "worst task",
+    ]
+    count, seeds = len(record["rows"][0]["tasks"]), len(record["seeds"])
+    return (
+        f"Mean absolute error in nats on the same samples, {count} tasks of {record['pairs']:,} "
+        f"pairs, {seeds} seed{'s' * (seeds != 1)}; "
+        f"benchmark-mi {record['bmi']['benchmark-mi']}, defaults of both; the task where ours is "
+        f"farthest behind:\n\n{table_of(columns, rows)}\n"
+    )
+
+
+def _farthest(tasks: list[dict[str, Any]]) -> str:
+    def behind(task: dict[str, Any]) -> float:
+        return float(task["mean_absolute_error"]["ours"] - task["mean_absolute_error"]["bmi"])
+
+    worst = max(tasks, key=behind)
+    return f"{worst['task']}, {behind(worst):+.3f}"
+
+
+def _audit(record: dict[str, Any]) -> str:
+    rows = [
+        [
+            name,
+            ", ".join(f"{one['seconds']:.0f}" for one in found["short"]),
+            ", ".join(found["short"][0]["order"]),
+            ", ".join(found["long"]["order"]),
+            ", ".join(f"{tau['removes']:.2f}" for tau in found["tau_with_long"]),
+        ]
+        for name, found in record["results"].items()
+    ]
+    columns = ["images / policy", "seconds", "order", "order, ten times the steps", "Kendall’s τ"]
+    return (
+        f"{record['images']:,} images at 32 × 32, 2 threads, a number for each seed; the operation "
+        f"that removes most first:\n\n{table_of(columns, rows)}\n"
+    )
+
+
+def _learned_views(record: dict[str, Any]) -> str:
+    accuracy = [
+        [
+            row,
+            _percent(found["accuracy"]),
+            f"{100 * found['spread']:.1f}",
+            _percent(found["minus_raw"], sign="+") if "minus_raw" in found else "",
+        ]
+        for row, found in record["rows"].items()
+    ]
+    critics = list(record["rows"]["raw"]["critics"])
+    shared = [
+        [row, *(_interval(found["critics"][name], ".2f") for name in critics)]
+        for row, found in record["rows"].items()
+    ]
+    seeds, settings = len(record["rows"]["raw"]["accuracy"]["values"]), record["settings"]
+    return (
+        f"{record['images']}, {settings['generator']} on `{settings['split']}`, "
+        f"{settings['labelled']} labels a class, {settings['steps']} steps, {seeds} seeds; mean "
+        "and 95 % t interval. A linear probe on fresh encoders of the frozen views, test images, "
+        "%; the spread is the standard deviation over seeds, the difference is paired:\n\n"
+        f"{table_of(['views', 'accuracy', 'spread', 'minus raw'], accuracy)}\n\n"
+        "What the views share in nats, by fresh critics on images that no generator saw:\n\n"
+        f"{table_of(['views', *critics], shared)}\n"
+    )
+
+
+def _percent(found: dict[str, Any], sign: str = "") -> str:
+    scaled = {"mean": 100 * found["mean"], "interval": [100 * edge for edge in found["interval"]]}
+    return _interval(scaled, f"{sign}.1f")
+
+
+def _interval(found: dict[str, Any], form: str) -> str:
+    low, high = found["interval"]
+    return f"{found['mean']:{form}} [{low:{form}}, {high:{form}}]"
+
+
+_TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "information": _information,
+    "information_peer": _information_peer,
+    "audit": _audit,
+    "learned_views": _learned_views,
+}
 
 
 def setup(app: Any) -> dict[str, Any]:  # noqa: ANN401

@@ -34,6 +34,48 @@ def test_estimators_become_two_tables(tmp_path):
     assert "| b | 1.50 |  | +0.00 (0.00) |" in text
 
 
+def test_the_peer_stands_beside_ours(tmp_path):
+    def sides(ours, bmi):
+        return {"ours": ours, "bmi": bmi}
+
+    record = {
+        "pairs": 5000,
+        "seeds": [0],
+        "bmi": {"benchmark-mi": "0.1.3"},
+        "rows": [
+            {
+                "estimator": "ksg",
+                "mean_absolute_error": sides(0.094, 0.106),
+                "ours_above_bmi": -0.012,
+                "seconds_per_estimate": sides(0.14, 20.0),
+                "tasks": [
+                    {"task": "a", "mean_absolute_error": sides(0.1, 0.3)},
+                    {"task": "b", "mean_absolute_error": sides(0.2, 0.1)},
+                ],
+            }
+        ],
+    }
+    (tmp_path / "information_peer.json").write_text(json.dumps(record))
+    text = shown("information_peer", tmp_path)
+    assert "2 tasks of 5,000 pairs, 1 seed; benchmark-mi 0.1.3" in text
+    assert "| `ksg` | 0.094 | 0.106 | -0.012 | 0.1 | 20.0 | b, +0.100 |" in text
+
+
+def test_audits_are_held_against_longer_ones(tmp_path):
+    found = {
+        "short": [
+            {"seconds": 251.2, "order": ["crop", "flip"]},
+            {"seconds": 260.9, "order": ["flip", "crop"]},
+        ],
+        "long": {"order": ["crop", "flip"]},
+        "tau_with_long": [{"removes": 1.0}, {"removes": -1.0}],
+    }
+    record = {"images": 5000, "results": {"scenes / small": found}}
+    (tmp_path / "audit.json").write_text(json.dumps(record))
+    row = "| scenes / small | 251, 261 | crop, flip | crop, flip | 1.00, -1.00 |"
+    assert row in shown("audit", tmp_path)
+
+
 def test_without_a_record_the_page_says_so(tmp_path):
     assert "Not run yet" in shown("information", tmp_path)
 

@@ -483,6 +483,14 @@ def test_values_on_the_wrong_side_of_nothing_are_doubted():
     assert not told(-0.2, "lower bound") + told(-0.5, "point") + told(0.1, "upper bound")
 
 
+@pytest.mark.parametrize("kind", ["lower bound", "point", "upper bound"])
+def test_a_value_that_a_few_pairs_decide_is_doubted(kind):
+    (said,) = value_warnings(2.0, 1.01, None, 100, kind)
+    assert said == "the error is above 1 nat: a few pairs decide the value"
+    assert not value_warnings(2.0, 0.99, None, 100, kind)
+    assert not value_warnings(2.0, 5.0, None, 100, kind, unit="1")
+
+
 def test_arrays_as_files_and_slices_give_them():
     x, y = (generator("layout", i).normal(size=(200, 2)) for i in range(2))
     plain = ksg(x[::-1].copy(), y[::-1].copy())

@@ -18,6 +18,9 @@ Rows = Shaped[Tensor, "_ ..."] | Shaped[np.ndarray, "_ ..."]
 SATURATION = 0.5
 """An estimate this close to its ceiling, in its unit, may be the ceiling's and not the data's."""
 
+VAGUE = 1.0
+"""A standard error above this, in nats, tells that few pairs decide."""
+
 _BLOCK = 512
 
 
@@ -84,6 +87,8 @@ def value_warnings(
         found.append("below 0, less than knowing nothing would give: the scores are wrong")
     elif kind == "lower bound" and unit == "nats" and value > math.log(n):
         found.append(f"above log n = {math.log(n):.2f}: no lower bound from {n} pairs is that sure")
+    if unit == "nats" and math.isfinite(standard_error) and standard_error > VAGUE:
+        found.append(f"the error is above {VAGUE:g} nat: a few pairs decide the value")
     return tuple(found)
 
 
