@@ -107,8 +107,8 @@ def main() -> None:
     length = {"steps": 2} if asked.quick else {"minutes": asked.minutes}
     name, source = open_images(asked.file, 150 if asked.quick else IMAGES)
     record = HERE / "audit.json"
-    found = json.loads(record.read_text())["results"] if record.is_file() else {}
     with alone():
+        found = json.loads(record.read_text())["results"] if record.is_file() else {}
         for views in asked.views:
             result = compared(source, views, asked.seeds, **length)
             found[f"{name} / {views}"] = result

@@ -13,7 +13,8 @@ images and for symbols (what they share makes it infinite), Gaussian conditional
 a unit of its own and is not here. One thread a task, two side by side, or `--workers`. Finished
 rows (task, estimator) in the work folder are not repeated: empty it after changing an estimator.
 `--quick` checks that everything runs, at sizes that show nothing, and writes nothing. Writes
-records/information.json after each task; rows of tasks that were not asked for stay.
+records/information.json after each task; rows of the tasks that were not asked for stay (without
+FILE not those of its images).
 """
 
 import argparse
@@ -163,37 +164,38 @@ def run(asked: argparse.Namespace, work: Path) -> None:
     work.mkdir(parents=True, exist_ok=True)
     every = tasks(asked.file)
     wanted = every if asked.tasks is None else [every[place] for place in asked.tasks]
-    record: dict[str, Any] = {
-        "benchmark": "information",
-        "pairs": n,
-        "seeds": seeds,
-        "steps": steps,
-        "workers": asked.workers,
-        "threads": 1,
-        "load_before": load(),
-        "environment": environment("cpu"),
-    }
-    earlier = HERE / "information.json"
-    known = {} if asked.quick or not earlier.is_file() else by_task(json.loads(earlier.read_text()))
+    record: dict[str, Any] = {"benchmark": "information", "pairs": n, "seeds": seeds}
+    record |= {"steps": steps, "threads": 1}
     with alone():
+        known = {} if asked.quick else earlier()
+        how = {"workers": asked.workers, "load_before": load(), "environment": environment("cpu")}
         for own in Parallel(asked.workers, return_as="generator_unordered")(
             delayed(of_task)(task, n, seeds, steps, work) for task in wanted
         ):
-            known[own[0]["task"]] = own
-            names = dict.fromkeys([task.name for task in every] + list(known))
-            rows = [row for name in names for row in known.get(name, [])]
+            known[own[0]["task"]] = {"how": how, "rows": own}
+            names = [task.name for task in every if task.name in known]
+            rows = [row for name in names for row in known[name]["rows"]]
+            missing = [task.name for task in every if task.name not in known]
+            record |= {"missing": missing, "overall": overall(rows), "rows": rows}
+            record["measured"] = {name: known[name]["how"] for name in names}
             if not asked.quick:
-                write("information", record | {"overall": overall(rows), "rows": rows})
+                write("information", record)
     for name, means in overall(rows).items():
         print(name, means)
     if asked.quick:
         print("nothing written")
 
 
-def by_task(record: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Return the rows of a record by their task."""
-    names = dict.fromkeys(row["task"] for row in record["rows"])
-    return {name: [row for row in record["rows"] if row["task"] == name] for name in names}
+def earlier() -> dict[str, dict[str, Any]]:
+    """Return the rows of each task in the record, and how they were measured."""
+    file = HERE / "information.json"
+    if not file.is_file():
+        return {}
+    record = json.loads(file.read_text())
+    return {
+        task: {"how": how, "rows": [row for row in record["rows"] if row["task"] == task]}
+        for task, how in record["measured"].items()
+    }
 
 
 def main() -> None:

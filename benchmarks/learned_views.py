@@ -126,6 +126,10 @@ def summary(cells: list[dict[str, Any]]) -> dict[str, Any]:
         if not own:
             continue
         accuracies = [cell["accuracy"]["test"] for cell in own]
+        critics = [
+            {f"{c['estimator']}, {c['critic']}": c["views"] for c in cell.get("critics", [])}
+            for cell in own
+        ]
         table[row] = {
             "accuracy": over_seeds(accuracies),
             "spread": round(statistics.stdev(accuracies), 4) if len(own) > 1 else None,
@@ -133,11 +137,9 @@ def summary(cells: list[dict[str, Any]]) -> dict[str, Any]:
             "information": over_seeds([cell["information"]["value"] for cell in own]),
             "failures": sorted(f["name"] for cell in own for f in cell["failures"]),
             "critics": {
-                f"{first['estimator']}, {first['critic']}": over_seeds(
-                    [cell["critics"][place]["views"]["value"] for cell in own]
-                )
-                | {"ceiling": first["views"]["ceiling"]}
-                for place, first in enumerate(own[0].get("critics", []))
+                family: over_seeds([found[family]["value"] for found in critics])
+                | {"ceiling": first["ceiling"]}
+                for family, first in critics[0].items()
             },
         }
         pairs = [cell for cell in own if cell["seed"] in raw and row != "raw"]

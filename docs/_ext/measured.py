@@ -39,9 +39,10 @@ def _information(record: dict[str, Any]) -> str:
         for task, truth in {row["task"]: row["truth"] for row in record["rows"]}.items()
     ]
     first = ["estimator", "tasks", "mean error, nats", "spread", "coverage", "seconds"]
+    missing = f" Not run: {', '.join(record['missing'])}." if record["missing"] else ""
     return (
-        f"{record['pairs']:,} pairs, {record['seeds']} seeds. Means over the tasks that an "
-        "estimator was tried on, which differ; spread is the standard deviation over seeds, "
+        f"{record['pairs']:,} pairs, {record['seeds']} seeds.{missing} Means over the tasks that "
+        "an estimator was tried on, which differ; spread is the standard deviation over seeds, "
         "coverage the share of seeds within 1.96 standard errors of the truth:\n\n"
         f"{table_of(first, overall)}\n\nBias (spread) by task, in nats:\n\n"
         f"{table_of(['task', 'truth', *names], tasks)}\n"
@@ -53,40 +54,34 @@ def _cell(row: dict[str, Any] | None) -> str:
 
 
 def _information_peer(record: dict[str, Any]) -> str:
-    rows = [
+    rows = record["rows"]
+    overall = [
         [
             f"`{row['estimator']}`",
-            *(f"{row['mean_absolute_error'][side]:.3f}" for side in ("ours", "bmi")),
+            *_sides(row["mean_absolute_error"], ".3f"),
             f"{row['ours_above_bmi']:+.3f}",
-            *(f"{row['seconds_per_estimate'][side]:.1f}" for side in ("ours", "bmi")),
-            _farthest(row["tasks"]),
+            *_sides(row["seconds_per_estimate"], ".2g"),
         ]
-        for row in record["rows"]
+        for row in rows
     ]
-    columns = [
-        "estimator",
-        "ours",
-        "theirs",
-        "ours − theirs",
-        "our seconds",
-        "theirs",
-        "worst task",
+    columns = ["estimator", "ours", "theirs", "ours − theirs", "our seconds", "their seconds"]
+    by_task = [
+        [task["task"], f"{task['truth']:.2f}"]
+        + [" / ".join(_sides(row["tasks"][i]["mean_absolute_error"], ".3f")) for row in rows]
+        for i, task in enumerate(rows[0]["tasks"])
     ]
-    count, seeds = len(record["rows"][0]["tasks"]), len(record["seeds"])
+    seeds = len(record["seeds"])
     return (
-        f"Mean absolute error in nats on the same samples, {count} tasks of {record['pairs']:,} "
-        f"pairs, {seeds} seed{'s' * (seeds != 1)}; "
-        f"benchmark-mi {record['bmi']['benchmark-mi']}, defaults of both; the task where ours is "
-        f"farthest behind:\n\n{table_of(columns, rows)}\n"
+        f"Mean absolute error in nats on the same samples of {record['pairs']:,} pairs, "
+        f"{seeds} seed{'s' * (seeds != 1)}; benchmark-mi {record['bmi']['benchmark-mi']}, defaults "
+        f"of both. Seconds are beside other work:\n\n{table_of(columns, overall)}\n\n"
+        "By task, ours / theirs:\n\n"
+        f"{table_of(['task', 'truth', *(row['estimator'] for row in rows)], by_task)}\n"
     )
 
 
-def _farthest(tasks: list[dict[str, Any]]) -> str:
-    def behind(task: dict[str, Any]) -> float:
-        return float(task["mean_absolute_error"]["ours"] - task["mean_absolute_error"]["bmi"])
-
-    worst = max(tasks, key=behind)
-    return f"{worst['task']}, {behind(worst):+.3f}"
+def _sides(found: dict[str, float], form: str) -> list[str]:
+    return [f"{found[side]:{form}}" for side in ("ours", "bmi")]
 
 
 def _audit(record: dict[str, Any]) -> str:
@@ -108,40 +103,37 @@ def _audit(record: dict[str, Any]) -> str:
 
 
 def _learned_views(record: dict[str, Any]) -> str:
+    rows, settings = record["rows"], record["settings"]
     accuracy = [
         [
             row,
-            _percent(found["accuracy"]),
-            f"{100 * found['spread']:.1f}",
-            _percent(found["minus_raw"], sign="+") if "minus_raw" in found else "",
+            _told(found["accuracy"], ".1f", 100),
+            "" if found["spread"] is None else f"{100 * found['spread']:.1f}",
+            _told(found["minus_raw"], "+.1f", 100) if "minus_raw" in found else "",
         ]
-        for row, found in record["rows"].items()
+        for row, found in rows.items()
     ]
-    critics = list(record["rows"]["raw"]["critics"])
+    first = next(iter(rows.values()))
     shared = [
-        [row, *(_interval(found["critics"][name], ".2f") for name in critics)]
-        for row, found in record["rows"].items()
+        [row, *(_told(found["critics"][name], ".2f") for name in first["critics"])]
+        for row, found in rows.items()
     ]
-    seeds, settings = len(record["rows"]["raw"]["accuracy"]["values"]), record["settings"]
+    seeds = len(first["accuracy"]["values"])
     return (
         f"{record['images']}, {settings['generator']} on `{settings['split']}`, "
-        f"{settings['labelled']} labels a class, {settings['steps']} steps, {seeds} seeds; mean "
-        "and 95 % t interval. A linear probe on fresh encoders of the frozen views, test images, "
-        "%; the spread is the standard deviation over seeds, the difference is paired:\n\n"
+        f"{settings['labelled']} labels a class, {settings['steps']} steps, "
+        f"{seeds} seed{'s' * (seeds != 1)}; means and 95 % t intervals. A linear probe on fresh "
+        "encoders of the frozen views, test images, %; the spread is the standard deviation over "
+        "seeds, the difference is paired:\n\n"
         f"{table_of(['views', 'accuracy', 'spread', 'minus raw'], accuracy)}\n\n"
         "What the views share in nats, by fresh critics on images that no generator saw:\n\n"
-        f"{table_of(['views', *critics], shared)}\n"
+        f"{table_of(['views', *first['critics']], shared)}\n"
     )
 
 
-def _percent(found: dict[str, Any], sign: str = "") -> str:
-    scaled = {"mean": 100 * found["mean"], "interval": [100 * edge for edge in found["interval"]]}
-    return _interval(scaled, f"{sign}.1f")
-
-
-def _interval(found: dict[str, Any], form: str) -> str:
-    low, high = found["interval"]
-    return f"{found['mean']:{form}} [{low:{form}}, {high:{form}}]"
+def _told(found: dict[str, Any], form: str, times: float = 1) -> str:
+    edges = ", ".join(f"{times * edge:{form}}" for edge in found.get("interval", ()))
+    return f"{times * found['mean']:{form}}" + (f" [{edges}]" if edges else "")
 
 
 _TABLES: dict[str, Callable[[dict[str, Any]], str]] = {

@@ -26,7 +26,7 @@ from coview.views.splits import parse
 
 SIDE = 16
 
-pytestmark = pytest.mark.filterwarnings("ignore:source. .* images looked at are")
+pytestmark = pytest.mark.filterwarnings("ignore:source. .* images are")
 IDLE = HorizontalFlip(probability=0.0)
 
 
@@ -61,6 +61,12 @@ def lasting(record):
         for row in record["operations"]
     ]
     return {"variants": record["variants"], "operations": operations, "order": record["order"]}
+
+
+def test_faults_of_the_images_are_on_the_page(finished):
+    (fault,) = read(finished)["data"]["faults"]
+    assert fault.startswith("200 of 200 images are of one colour")
+    assert f'<p class="banner">{fault}.</p>' in write_audit_page(finished).read_text()
 
 
 def test_what_destroys_all_that_is_shared_comes_first(finished):

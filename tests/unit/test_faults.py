@@ -29,7 +29,7 @@ def test_copies_are_counted_once_for_each_that_could_go():
     images[5] = images[6] = images[0]
     images[11] = images[1]
     (found,) = faults(data.open(images))
-    assert found.startswith("3 of 12 images looked at are copies of another")
+    assert found.startswith("3 of 12 images are copies of another")
 
 
 def test_a_difference_of_one_pixel_is_no_copy():
@@ -46,24 +46,52 @@ def test_an_image_is_blank_when_every_channel_is_constant(channels):
     images[7, 0] = 9
     blank = 1 + (channels == 1)
     (found,) = faults(data.open(images, layout="NCHW"))
-    assert found.startswith(f"{blank} of 12 images looked at are of one colour")
+    assert found.startswith(f"{blank} of 12 images are of one colour")
 
 
-def test_many_images_are_looked_at_in_part_and_in_pieces(monkeypatch):
-    monkeypatch.setattr(module, "LOOKED_AT", 7)
-    monkeypatch.setattr(module, "_AT_ONCE", 3)
-    images = noise(images=100)
-    images[1:99] = images[1]
-    (found,) = faults(data.open(images))
-    assert found.startswith("4 of 7 images looked at")
+def pictures(folder, count):
+    images, _ = half_labelled(folder, images=count, labelled=2, side=8)
+    return images
+
+
+def streamed(folder):
+    return data.open(folder, resident_bytes=0, max_broken=0.5)
+
+
+def test_of_a_set_that_is_not_in_memory_runs_of_neighbours_are_looked_at(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LOOKED_AT", 8)
+    monkeypatch.setattr(module, "RUN", 4)
+    folder = pictures(tmp_path, 20)
+    dataset = streamed(folder)
+    for place in (1, 9, 18):  # of 0 to 3 and 16 to 19, two runs of four
+        original, copy = dataset.names[place - 1 : place + 1]
+        (folder / copy).write_bytes((folder / original).read_bytes())
+    (found,) = faults(dataset)
+    assert found.startswith("2 of 8 images looked at are copies of another")
+    (found,) = faults(data.open(folder))
+    assert found.startswith("3 of 20 images are copies of another")
+
+
+def test_a_file_that_breaks_later_is_neither_a_copy_nor_of_one_colour(tmp_path):
+    folder = pictures(tmp_path, 20)
+    dataset = streamed(folder)
+    for name in dataset.names[3:5]:
+        (folder / name).write_bytes(b"no picture")
+    with pytest.warns(UserWarning, match="a grey image replaces it"):
+        (found,) = faults(dataset)
+    lost = ", ".join(dataset.names[3:5])
+    assert found == f"2 files could not be read and are grey instead: {lost}"
 
 
 def test_each_fault_is_a_warning_and_files_are_named(tmp_path):
-    folder, _ = half_labelled(tmp_path, images=20, labelled=2, side=8)
-    (folder / "3.png").write_bytes(b"no picture")
-    (folder / "5.png").write_bytes((folder / "4.png").read_bytes())
+    folder = pictures(tmp_path, 20)
+    names = data.open(folder).names
+    for name in names[:4]:
+        (folder / name).write_bytes(b"no picture")
+    (folder / names[5]).write_bytes((folder / names[6]).read_bytes())
     with pytest.warns(RuntimeWarning) as caught:
-        found = warn_of_faults(data.open(folder))
+        found = warn_of_faults(data.open(folder, max_broken=0.5))
     assert [str(one.message) for one in caught] == [f"source: {fault}" for fault in found]
-    assert found[0] == "1 files could not be read and are left out: 3.png"
-    assert found[1].startswith("1 of 19 images")
+    lost = f"{', '.join(names[:3])} and 1 more"
+    assert found[0] == f"4 files could not be read and are left out: {lost}"
+    assert found[1].startswith("1 of 16 images are copies")

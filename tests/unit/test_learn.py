@@ -10,6 +10,7 @@ import torch
 
 from colour_problem import flat_colours
 from coview import data
+from coview.pages.learn_page import write_learn_page
 from coview.search import learn
 from coview.search.learn import learn_views, play
 from coview.search.learn_judge import FAMILIES, fresh_critics, judge_encoders, train_encoders
@@ -25,6 +26,9 @@ TINY = {"steps": 4, "critic_steps": 3, "batch_size": 32}
 def test_a_run_leaves_generator_record_and_pictures(tmp_path):
     folder = learn_views(flat_colours(200), out=tmp_path / "run", generator="affine", **TINY)
     record = json.loads((folder / "learn.json").read_text())
+    (fault,) = record["data"]["faults"]
+    assert fault.startswith("200 of 200 images are of one colour")
+    assert f'<p class="banner">{fault}.</p>' in write_learn_page(folder).read_text()
     assert record["config"]["objective"] == "semi-supervised"
     assert [row["critic"] for row in record["critics"]] == [critic for _, critic in FAMILIES]
     for row in record["critics"]:

@@ -484,6 +484,7 @@ class TestGrid:
         still = [("untrained", 8, 0.0), ("untrained", 32, 0.0)]
         assert sorted(places) == sorted((*p, seed) for p in learning + still for seed in (0, 1))
         assert {(s["images"], s["batch"]) for s in asked} == {(9, 4)}
+        assert {s.get("objective") for s in asked} == {None, repr(MINC())}
 
     def test_an_objective_of_other_settings_is_another_trial(self):
         study = get("minc-width")

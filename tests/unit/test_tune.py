@@ -32,7 +32,7 @@ from half_labelled import half_labelled
 
 SIDE = 16
 
-pytestmark = pytest.mark.filterwarnings("ignore:source. .* images looked at are")
+pytestmark = pytest.mark.filterwarnings("ignore:source. .* images are")
 SMALL = DEFAULTS["small"]
 POINTS = ["small", "no colour", "no crop", "no crop, no flip"]
 
@@ -401,13 +401,14 @@ def test_without_labels_a_collapse_does_not_win(colours, tmp_path, monkeypatch):
     assert read(folder)["order"] == ["no crop", "small", "no colour"]
 
 
-def test_a_trunk_that_diverges_says_what_to_change(colours, tmp_path, monkeypatch):
+@pytest.mark.parametrize("length", [{"steps": 1}, {"minutes": 0.1}])
+def test_a_trunk_that_diverges_says_what_to_change(length, colours, tmp_path, monkeypatch):
     def fails(*_, **__):
         raise NonFinite("the loss is nan")
 
     monkeypatch.setattr(Trials, "train", fails)
     with pytest.raises(RuntimeError, match=r"all points begin with has diverged; .* \(size\)"):
-        tune_views(colours, points=3, steps=1, batch_size=32, out=tmp_path / "tune")
+        tune_views(colours, points=3, batch_size=32, out=tmp_path / "tune", **length)
 
 
 def one_class(dataset, part, monkeypatch):
@@ -421,7 +422,7 @@ def one_class(dataset, part, monkeypatch):
 
 @pytest.mark.parametrize("part", ["train", "validation"])
 def test_labels_of_one_class_judge_nothing(part, colours, monkeypatch):
-    with pytest.warns(RuntimeWarning, match="both of 1 classes or more, are too few"):
+    with pytest.warns(RuntimeWarning, match=f"labels: {part}.* images have labels of 1 class: too"):
         assert trials_of(one_class(colours, part, monkeypatch)).readings is None
 
 
@@ -483,6 +484,9 @@ def test_the_page_of_a_real_search(finished):
     text = write_tune_page(finished).read_text()
     assert "policy.json" in text
     assert "no crop, no flip" in text
+    (fault,) = read(finished)["data"]["faults"]
+    assert "images are copies of another" in fault
+    assert f'<p class="banner">{fault}.</p>' in text
 
 
 def test_an_interrupted_search_goes_on_to_the_same_end(finished, colours, tmp_path, monkeypatch):

@@ -98,7 +98,7 @@ def tune_views(source: Any, **settings: Any) -> Path:  # noqa: ANN401
         FileNotFoundError: If there is no such source.
         FileExistsError: If the folder holds something else than this tuning.
         ImportError: If Optuna is not installed and points are to be proposed.
-        RuntimeError: If the training of every point diverges.
+        RuntimeError: If the training of every point diverges, or that with which they begin.
         OSError: If the folder cannot be written.
     """
     if isinstance(one := settings.get("splits"), str):
@@ -123,6 +123,10 @@ def tune_views(source: Any, **settings: Any) -> Path:  # noqa: ANN401
         except (Stopped, KeyboardInterrupt) as error:
             error.add_note(f"the tuning is in {asked.out}; the same command goes on with it")
             raise
+        except NonFinite as error:  # of a point it would not come here
+            raise RuntimeError(
+                f"the training that all points begin with has diverged; {_OTHERWISE}"
+            ) from error
     shutil.rmtree(tuning.trained, ignore_errors=True)
     return tuning.folder.path
 
@@ -311,19 +315,14 @@ class _Tuning:
                 "another folder"
             )
         mixture = Mixture(policies=tuple(self._policy(point) for point in self.starting))
-        try:
-            self.trials.train(
-                mixture,
-                steps,
-                start=None,
-                end=self._trunk,
-                advance=lambda: shown.advance("trunk", 1),
-                skip=shown.skip,
-            )
-        except NonFinite as error:
-            raise RuntimeError(
-                f"the training that all points begin with has diverged; {_OTHERWISE}"
-            ) from error
+        self.trials.train(
+            mixture,
+            steps,
+            start=None,
+            end=self._trunk,
+            advance=lambda: shown.advance("trunk", 1),
+            skip=shown.skip,
+        )
 
     def _show_labels(self) -> None:
         """Show the probes as many labels as leave the trunk the most room, unless told how many.

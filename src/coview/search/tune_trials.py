@@ -383,12 +383,16 @@ def _readings(
         _some(rows[labels[rows] >= 0], seed, name)
         for name, rows in zip(("train", "validation", "test"), splits, strict=True)
     )
-    fewest = min(len(np.unique(labels[part])) for part in (train, validation))
-    if fewest < 2 or len(validation) < FEWEST_LABELS:
+    few = [
+        f"{name} images have labels of {classes} class{'es' * (classes != 1)}"
+        for name, part in (("training", train), ("validation", validation))
+        if (classes := len(np.unique(labels[part]))) < 2
+    ]
+    if len(validation) < FEWEST_LABELS:
+        few.append(f"{len(validation)} validation images have one (at least {FEWEST_LABELS})")
+    if few:
         warnings.warn(
-            f"labels: {len(train)} to fit a probe and {len(validation)} to judge it, both of "
-            f"{fewest} classes or more, are too few (at least {FEWEST_LABELS} to judge, of 2 "
-            "classes): points are judged without labels",
+            f"labels: {' and '.join(few)}: too few, points are judged without labels",
             RuntimeWarning,
             stacklevel=2,
         )

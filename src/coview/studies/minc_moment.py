@@ -81,10 +81,10 @@ def batch_error(phi: Float[Tensor, "state width"], both: Float[Tensor, "state st
 
 
 def trials(scale: Scale) -> list[Settings]:
-    """Return shares kept × batch sizes × seeds."""
-    steps, seeds = {"smoke": (2000, 3), "laptop": (20_000, 10)}.get(scale, (20_000, 50))
+    """Return shares kept × batch sizes × seeds; a memory is renewed as often, however long."""
+    renewals, seeds = {"smoke": (30, 3), "laptop": (400, 10)}.get(scale, (400, 50))
     return [
-        {"keeps": keeps, "batch": batch, "steps": steps, "seed": seed}
+        {"keeps": keeps, "batch": batch, "steps": round(renewals / (1 - keeps)), "seed": seed}
         for seed in range(seeds)
         for keeps in KEEPS
         for batch in BATCHES

@@ -79,7 +79,7 @@ def grid(
     return [
         {
             "loss": loss,
-            "objective": repr(made.get(loss)),
+            **({"objective": repr(made[loss])} if loss in made else {}),
             axis: value,
             "rate": rate,
             "seed": seed,
@@ -105,7 +105,7 @@ def run(
 
     Args:
         settings: `data`, `loss` (a name, or one of `OPPONENTS`), `batch`, `rate` (over `BASE`),
-            `seed`, `images` to see, and maybe `width` of the embedding.
+            `seed`, `images` to see, and maybe `width` of the embedding. `objective` only tells.
         folder: Where the run is written.
         objective: Instead of `loss`.
         parts: "validation" and "test" images to read out.
