@@ -51,6 +51,7 @@ def audit(source: Dataset, views: str, seed: int, **length: Any) -> dict[str, An
         "steps": record["steps"],
         "seconds": round(seconds, 1),
         "order": record["order"],
+        "level": record["level"],
         "shared": {name: found["nats"] for name, found in record["variants"].items()},
         "operations": [
             {

@@ -11,7 +11,7 @@ from coview import data
 from coview.data import Scenes
 from coview.encoders import Encoder
 from coview.pages.audit_page import write_audit_page
-from coview.search.audit import audit_views
+from coview.search.audit import _level, audit_views
 from coview.search.audit_variants import FRAME, Variants
 from coview.views import (
     ColorJitter,
@@ -85,6 +85,31 @@ def test_what_does_nothing_removes_exactly_nothing(finished):
         assert idle[part]["nats"] == 0
         assert idle[part]["standard_error"] == 0
     assert idle["readable"] == []
+
+
+def test_operations_that_the_images_do_not_tell_apart_are_level():
+    def row(name, alone, left_out, *, at_least=False):
+        parts = {"alone": (f"no {name}", alone), "left_out": (f"others, no {name}", left_out)}
+        made = {
+            part: {"nats": nats, "at_least": at_least, "without": without, "having": name}
+            for part, (without, nats) in parts.items()
+        }
+        counted = [max(alone, left_out)] if at_least else [alone, left_out]
+        return {"name": name, "removes": float(np.mean(counted)), **made}
+
+    noise = 0.03 * np.random.default_rng(0).normal(size=(12, 20))
+    rows = [
+        row("a", 2.0, 2.2),
+        row("b", 2.1, 1.9),
+        row("c", 0.4, 1.0),
+        row("d", 0.3, 1, at_least=1),
+    ]
+    names = [f"{part}{one}" for one in "abcd" for part in ("", "no ", "others, no ")]
+    measured = {name: {"replicates": list(each)} for name, each in zip(names, noise, strict=True)}
+    order = [rows[i] for i in (0, 1, 3, 2)]
+    assert _level(order, measured) == [["a", "b"], ["d", "c"]]
+    quiet = {name: {"replicates": [1.0] * 20} for name in names}
+    assert _level(order, quiet) == []
 
 
 def test_the_record_holds_ceilings_parts_and_cost(finished):

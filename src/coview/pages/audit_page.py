@@ -86,7 +86,10 @@ def render(record: Json, pictures: np.ndarray) -> str:
         record=record,
         headline=headline(ordered),
         doubt=doubt(record),
-        sentences=[text for row in ordered if (text := sentence(row))],
+        sentences=[
+            *(text for row in ordered if (text := sentence(row))),
+            *(_as_much(*pair) for pair in record.get("level", [])),
+        ],
         rows=[_row(row, shown[row["name"]], low, high) for row in ordered],
         zero=_place(0.0, low, high),
         ticks=[Tick(place=_place(t, low, high), text=number(t)) for t in ticks(low, high, 6)],
@@ -123,6 +126,11 @@ def _both(row: Json) -> str:
     if low["at_least"] or texts[0] == texts[1]:
         return f"{least}{texts[1]} nats"
     return f"{texts[0]} to {least}{texts[1]} nats"
+
+
+def _as_much(one: str, other: str) -> str:
+    name = _upper(name_of(one))
+    return f"{name} and {name_of(other)} remove as much as each other, as far as these images tell."
 
 
 def sentence(row: Json) -> str | None:

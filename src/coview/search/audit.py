@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,7 @@ def _run(
     save(
         operations=operations,
         order=[row["name"] for row in order],
+        level=_level(order, record["variants"]),
         reader=record["asked"]["encoder"] or "the audit’s own encoder",
         environment=environment(fabric.device),
         status="finished",
@@ -345,7 +347,7 @@ def _operation(
         "name": key,
         "alone": alone,
         "left_out": left_out,
-        "removes": round(_removes(alone, left_out), 4),
+        "removes": round(float(np.mean([one["nats"] for one in _counting(alone, left_out)])), 4),
         "microseconds": cost,
         "share_of_time": round(max(0.0, cost) / record["cost"]["all"], 4),
         "readable": [
@@ -368,7 +370,7 @@ def _removed(comparison: Comparison, measured: dict[str, Any]) -> dict[str, Any]
     """Return the information that an operation removes; its error is paired over the images."""
     without, having = (measured[name_of(kept)] for kept in comparison)
     nats = without["nats"] - having["nats"]
-    error = critic.spread(np.array(without["replicates"]) - np.array(having["replicates"]))
+    error = critic.spread(_replicates(without, having))
     return {
         "nats": round(nats, 4),
         "standard_error": round(error, 4),
@@ -379,9 +381,27 @@ def _removed(comparison: Comparison, measured: dict[str, Any]) -> dict[str, Any]
     }
 
 
-def _removes(alone: dict[str, Any], left_out: dict[str, Any]) -> float:
-    """Return the mean of both amounts; one that is only "at least" does not lower the other."""
+def _replicates(without: dict[str, Any], having: dict[str, Any]) -> np.ndarray:
+    return np.array(without["replicates"]) - np.array(having["replicates"])
+
+
+def _counting(alone: dict[str, Any], left_out: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the amounts that count: one that is only "at least" does not lower the other."""
     low, high = sorted((alone, left_out), key=lambda removed: removed["nats"])
-    if low["at_least"]:
-        return float(high["nats"])
-    return float(low["nats"] + high["nats"]) / 2
+    return [high] if low["at_least"] else [low, high]
+
+
+def _level(order: list[dict[str, Any]], measured: dict[str, Any]) -> list[list[str]]:
+    """Return the pairs of operations whose amounts the images do not tell apart."""
+
+    def replicates(row: dict[str, Any]) -> np.ndarray:
+        counted = _counting(row["alone"], row["left_out"])
+        each = [_replicates(measured[one["without"]], measured[one["having"]]) for one in counted]
+        return np.mean(each, axis=0)
+
+    return [
+        [more["name"], less["name"]]
+        for more, less in combinations(order, 2)
+        if more["removes"] - less["removes"]
+        <= 1.96 * critic.spread(replicates(more) - replicates(less))
+    ]
