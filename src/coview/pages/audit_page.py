@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,7 @@ def render(record: Json, pictures: np.ndarray) -> str:
     shown = {row["name"]: pictures[place] for place, row in enumerate(record["operations"])}
     ordered = [by_name[name] for name in record["order"]]
     low, high = _range(ordered)
+    level = record.get("level", [])
     return fill(
         "audit.html",
         record=record,
@@ -88,7 +90,7 @@ def render(record: Json, pictures: np.ndarray) -> str:
         doubt=doubt(record),
         sentences=[
             *(text for row in ordered if (text := sentence(row))),
-            *(_as_much(*pair) for pair in record.get("level", [])),
+            *(_as_much(*pair) for pair in pairwise(record["order"]) if [*pair] in level),
         ],
         rows=[_row(row, shown[row["name"]], low, high) for row in ordered],
         zero=_place(0.0, low, high),
