@@ -382,7 +382,8 @@ def _removed(comparison: Comparison, measured: dict[str, Any]) -> dict[str, Any]
 
 
 def _replicates(without: dict[str, Any], having: dict[str, Any]) -> np.ndarray:
-    return np.array(without["replicates"]) - np.array(having["replicates"])
+    found: np.ndarray = np.subtract(without["replicates"], having["replicates"])
+    return found
 
 
 def _counting(alone: dict[str, Any], left_out: dict[str, Any]) -> list[dict[str, Any]]:
@@ -397,7 +398,8 @@ def _level(order: list[dict[str, Any]], measured: dict[str, Any]) -> list[list[s
     def replicates(row: dict[str, Any]) -> np.ndarray:
         counted = _counting(row["alone"], row["left_out"])
         each = [_replicates(measured[one["without"]], measured[one["having"]]) for one in counted]
-        return np.mean(each, axis=0)
+        counting: np.ndarray = np.stack(each).mean(0)
+        return counting
 
     return [
         [more["name"], less["name"]]
