@@ -145,7 +145,7 @@ def _charts(history: list[Json]) -> list[Chart]:
     return [chart for chart in drawn if chart is not None]
 
 
-def _band(name: str, points: list[tuple[float, float]], half: list[float] | None = None) -> Json:
+def _band(name: str, points: list[tuple[int, float]], half: list[float] | None = None) -> Json:
     xs, ys = [x for x, _ in points], [y for _, y in points]
     low, high = [None] * len(ys), [None] * len(ys)
     if half is not None:
