@@ -146,7 +146,7 @@ def _charts(history: list[Json]) -> list[Chart]:
 
 
 def _band(name: str, points: list[tuple[int, float]], half: list[float] | None = None) -> Json:
-    xs, ys = [x for x, _ in points], [y for _, y in points]
+    xs, ys = [float(x) for x, _ in points], [y for _, y in points]
     low, high = [None] * len(ys), [None] * len(ys)
     if half is not None:
         low = [y - h for y, h in zip(ys, half, strict=True)]  # type: ignore[misc]
