@@ -10,7 +10,7 @@ import torch
 from coview import data
 from coview.data import Scenes
 from coview.encoders import Encoder
-from coview.pages.audit_page import write_audit_page
+from coview.pages.audit_page import name_of, render, write_audit_page
 from coview.search.audit import _level, audit_views
 from coview.search.audit_variants import FRAME, Variants
 from coview.views import (
@@ -110,6 +110,16 @@ def test_operations_that_the_images_do_not_tell_apart_are_level():
     assert _level(order, measured) == [["a", "b"], ["d", "c"]]
     quiet = {name: {"replicates": [1.0] * 20} for name in names}
     assert _level(order, quiet) == []
+
+
+def test_level_operations_are_told_where_they_stand_side_by_side(finished):
+    record, pictures = read(finished), np.load(finished / "pictures.npz")["pictures"]
+    first, second, third = record["order"]
+    text = render(record | {"level": [[first, third], [second, third]]}, pictures)
+    assert text.count("remove as much as each other") == 1
+    assert f"{name_of(second).capitalize()} and {name_of(third)} remove as much" in text
+    without = {name: value for name, value in record.items() if name != "level"}
+    assert "remove as much" not in render(without, pictures)
 
 
 def test_the_record_holds_ceilings_parts_and_cost(finished):
