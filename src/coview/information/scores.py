@@ -312,13 +312,18 @@ def _without_diagonal(scores: Scores, value: float) -> Scores:
 
 
 def _log_mean_of_others(scores: Scores) -> Scores:
-    """Return log mean_{l≠i} e^{s_lj} for each (i, j), from sums above and below: no subtraction."""
-    k = scores.shape[-2]
-    above = scores[..., :-1, :].logcumsumexp(-2)
-    below = scores[..., 1:, :].flip(-2).logcumsumexp(-2).flip(-2)
-    both = torch.logaddexp(above[..., :-1, :], below[..., 1:, :])
-    others = torch.cat([below[..., :1, :], both, above[..., -1:, :]], -2)
-    return others - math.log(k - 1)
+    """Return log mean_{l≠i} e^{s_lj} for each (i, j).
+
+    In units of a column's largest term the others of any other term add up to at least 1, so that
+    subtracting that term loses no digits; those of the largest are summed on their own.
+    """
+    largest, place = scores.max(-2, keepdim=True)
+    is_largest = torch.zeros_like(scores, dtype=torch.bool).scatter_(-2, place, True)
+    shift = largest.detach()
+    terms = (scores - shift).exp()
+    rest = (terms.sum(-2, keepdim=True) - terms).masked_fill(is_largest, 1.0).log() + shift
+    beside_largest = scores.masked_fill(is_largest, -math.inf).logsumexp(-2, keepdim=True)
+    return torch.where(is_largest, beside_largest, rest) - math.log(scores.shape[-2] - 1)
 
 
 def _standard_error(
