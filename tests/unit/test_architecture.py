@@ -13,6 +13,7 @@ PACKAGE = ROOT / "src" / "coview"
 
 LAYERS = (
     "typing",
+    "warn",
     "random",
     "ranks",
     "data",

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from coview.encoders import Encoder
 from coview.pages.audit_page import name_of, render, write_audit_page
 from coview.search.audit import _level, audit_views
 from coview.search.audit_variants import FRAME, Variants
+from coview.search.progress import Bar
+from coview.training.loop import Stopped
 from coview.views import (
     ColorJitter,
     Grayscale,
@@ -64,9 +67,16 @@ def lasting(record):
 
 
 def test_faults_of_the_images_are_on_the_page(finished):
-    (fault,) = read(finished)["data"]["faults"]
-    assert fault.startswith("200 of 200 images are of one colour")
-    assert f'<p class="banner">{fault}.</p>' in write_audit_page(finished).read_text()
+    (fault,) = read(finished)["warnings"]
+    assert fault.startswith("source: 200 of 200 images are of one colour")
+    assert f'<p class="banner">S{fault[1:]}.</p>' in write_audit_page(finished).read_text()
+
+
+def test_groups_that_are_not_kept_whole_are_told_on_the_page(colours, tmp_path):
+    few = replace(colours, groups=np.arange(len(colours)) // 100)
+    with pytest.warns(RuntimeWarning, match="groups: images are of 2, too few"):
+        folder = audit_views(few, views=two(FRAME, IDLE), steps=1, out=tmp_path / "audit")
+    assert "Groups: images are of 2, too few" in write_audit_page(folder).read_text()
 
 
 def test_what_destroys_all_that_is_shared_comes_first(finished):
@@ -159,6 +169,28 @@ def test_an_interrupted_audit_goes_on_and_repeats_nothing(finished, colours, tmp
     assert now["crop"]["nats"] == 1.2345
     assert now["crop + grayscale"] == before["crop + grayscale"]
     assert read(folder)["status"] == "finished"
+
+
+def test_an_encoder_that_was_stopped_part_way_goes_on(finished, colours, tmp_path, monkeypatch):
+    advance, seen, stop = Bar.advance, [], [True]
+
+    def stopping(self, what, work):
+        advance(self, what, work)
+        seen.append(what)
+        if stop and seen.count("encoder") == 2:
+            raise Stopped("enough")
+
+    monkeypatch.setattr(Bar, "advance", stopping)
+    policy = Policy.from_dict(read(finished)["asked"]["policy"])
+    with pytest.raises(Stopped, match="enough") as stopped:
+        audit_views(colours, views=policy, steps=4, out=tmp_path / "audit")
+    assert "the same command goes on with it" in stopped.value.__notes__[0]
+    seen.clear()
+    stop.clear()
+    audit_views(colours, views=policy, steps=4, out=tmp_path / "audit")
+    assert seen.count("encoder") == 2
+    assert lasting(read(tmp_path / "audit")) == lasting(read(finished))
+    assert not list((tmp_path / "audit").glob("*.pt"))
 
 
 def test_a_finished_audit_is_left_alone_and_another_is_refused(finished, colours):

@@ -26,9 +26,9 @@ TINY = {"steps": 4, "critic_steps": 3, "batch_size": 32}
 def test_a_run_leaves_generator_record_and_pictures(tmp_path):
     folder = learn_views(flat_colours(200), out=tmp_path / "run", generator="affine", **TINY)
     record = json.loads((folder / "learn.json").read_text())
-    fault = record["data"]["faults"][-1]
-    assert fault.startswith("200 of 200 images are of one colour")
-    assert f'<p class="banner">{fault}.</p>' in write_learn_page(folder).read_text()
+    fault = record["warnings"][-1]
+    assert fault.startswith("source: 200 of 200 images are of one colour")
+    assert f'<p class="banner">S{fault[1:]}.</p>' in write_learn_page(folder).read_text()
     assert record["config"]["objective"] == "semi-supervised"
     assert [row["critic"] for row in record["critics"]] == [critic for _, critic in FAMILIES]
     for row in record["critics"]:
@@ -220,7 +220,7 @@ def test_few_groups_are_divided_at_the_end_and_that_is_said():
     material = prepare(replace(colours, groups=None), asked)
     unseen = replace(material.unseen, groups=np.arange(len(material.unseen.index)) // 20)
     raw, _ = build_makers(asked, material.train)
-    with pytest.warns(RuntimeWarning, match="groups: 4 of held-out images are too few"):
+    with pytest.warns(RuntimeWarning, match="groups: images held out are of 4, too few"):
         found = fresh_critics(
             {"raw": raw}, unseen, steps=1, seed=0, families=(("infonce", "separable"),)
         )

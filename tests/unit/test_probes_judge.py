@@ -197,6 +197,19 @@ def test_bootstrap_error_is_the_formulas():
     assert found.std() == pytest.approx(same_rows[:, 0].std(ddof=1) / np.sqrt(8), rel=0.03)
 
 
+@pytest.mark.parametrize("right", [True, False])
+@pytest.mark.parametrize("groups", [None, np.arange(40) // 2])
+def test_perfect_accuracy_is_not_sure(right, groups):
+    correct = np.full((5, 40), right)
+    units = 40 if groups is None else 20
+    shared = resample(40, groups=groups, resamples=20000, seed=0)
+    low, high = interval(resampled_accuracy(correct, shared))
+    assert (low, high) == pytest.approx((1 - 3 / units, 1) if right else (0, 3 / units))
+    correct[0, 0] = not right
+    replicates = resampled_accuracy(correct, shared)
+    assert (replicates.max() if right else 1 - replicates.min()) == 1.0  # the bootstrap again
+
+
 def test_a_difference_is_paired_and_exact():
     ours = generator("pair").uniform(size=(3, 100)) < 0.5
     theirs = ~ours

@@ -240,10 +240,10 @@ def test_groups_are_in_one_part_and_side_by_side(colours):
 
 
 def test_with_few_groups_images_are_divided_and_that_is_said(colours):
-    with pytest.warns(RuntimeWarning, match="groups: 1 are too few"):
+    with pytest.warns(RuntimeWarning, match="groups: images are of 1, too few"):
         trials = trials_of(replace(colours, groups=np.arange(240) // 48))
     assert not set(trials.parts.choose.tolist()) & set(trials.parts.measure.tolist())
-    with pytest.warns(RuntimeWarning, match="groups: 2 are too few"):
+    with pytest.warns(RuntimeWarning, match="groups: images are of 2, too few"):
         divide(replace(colours, labels=None, groups=np.arange(240) // 120), seed=0)
 
 
@@ -389,7 +389,7 @@ def test_labels_that_cannot_be_read_choose_nothing(colours, tmp_path, monkeypatc
     assert record["best"] == "small"
     assert record["gain"] is None
     assert Policy.load(folder / "policy.json").views == views.get("small").views
-    assert "The labels cannot be read" in write_tune_page(folder).read_text()
+    assert "the labels are not told from chance" in write_tune_page(folder).read_text()
 
 
 def test_without_labels_a_collapse_does_not_win(colours, tmp_path, monkeypatch):
@@ -457,6 +457,9 @@ def test_too_few_labels_do_not_judge(colours, tmp_path, kept):
     with pytest.warns(RuntimeWarning, match="labels"):
         folder = tune_views(few, points=2, steps=1, batch_size=32, out=tmp_path / "tune")
     assert read(folder)["judge"] == "rank"
+    page = write_tune_page(folder).read_text()
+    assert "too few, points are judged without labels.</p>" in page
+    assert "There were no labels to judge by" in page
 
 
 def test_other_labels_are_another_tuning(finished, colours):
@@ -484,9 +487,9 @@ def test_the_page_of_a_real_search(finished):
     text = write_tune_page(finished).read_text()
     assert "policy.json" in text
     assert "no crop, no flip" in text
-    faults = read(finished)["data"]["faults"]
+    faults = read(finished)["warnings"]
     assert ["copies" in fault for fault in faults] == [True, False]
-    assert all(f'<p class="banner">{fault}.</p>' in text for fault in faults)
+    assert all(f'<p class="banner">S{fault[1:]}.</p>' in text for fault in faults)
 
 
 def test_an_interrupted_search_goes_on_to_the_same_end(finished, colours, tmp_path, monkeypatch):
@@ -636,5 +639,5 @@ def test_an_open_dataset_keeps_its_labels_and_size(colours, tmp_path):
 def test_what_cannot_be_read_is_named_before_a_search(tmp_path):
     images, _ = half_labelled(tmp_path, images=104, labelled=2, side=8)
     (images / "3.png").write_bytes(b"no picture")
-    with pytest.warns(RuntimeWarning, match=r"source: 1 files could not be read and are left out"):
+    with pytest.warns(RuntimeWarning, match=r"source: 1 file could not be read and is left out"):
         tune_views(images, labels="none", points=1, steps=1, batch_size=32, out=tmp_path / "tune")

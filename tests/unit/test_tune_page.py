@@ -180,7 +180,7 @@ def test_the_headline_says_what_to_change_and_how_sure_that_is():
 def test_labels_that_cannot_be_read_tune_nothing():
     record = tuned(best="small", gain=None)
     record["tested"] |= {"value": 0.12, "interval": [0.09, 0.15]}
-    assert headline(Found(record)) == "The labels cannot be read: nothing to tune by"
+    assert headline(Found(record)) == "Nothing to tune by: the labels are not told from chance"
     assert lead(Found(record)).startswith(
         "On 1,000 test images the best of 4 sets of views, point 7, reads them with 12.0 % "
         "balanced accuracy (95 % interval 9.0 to 15.0); chance is 10.0 %. The policy file is the "

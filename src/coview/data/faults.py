@@ -1,7 +1,6 @@
 """Faults of a set of images that spoil measurements without a sign: copies, blanks, lost files."""
 
 import hashlib
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +9,7 @@ from jaxtyping import Int64
 from coview.data.dataset import Dataset
 from coview.data.decoder import Skipped
 from coview.data.source import Resident
+from coview.warn import warn
 
 LOOKED_AT = 2000
 """Images of a set that is not in memory that are decoded to be looked at."""
@@ -38,20 +38,19 @@ def faults(dataset: Dataset) -> list[str]:
         "grey instead": dataset.source.failures,
     }
     found = [
-        f"{len(files)} files could not be read and are {instead}: {_named(files)}"
+        f"{n} file{'s' * (n != 1)} could not be read and {_are(n)} {instead}: {_named(files)}"
         for instead, files in lost.items()
-        if files
+        if (n := len(files))
     ]
     among = f"{seen} images" if len(some) == len(dataset) else f"{seen} images looked at"
     if copies := seen - len(digests):
         found.append(
-            f"{copies} of {among} are copies of another: copies that lie on both sides of a "
-            "division make what is measured too good"
+            f"{copies} of {among} {_are(copies)} equal to another in every pixel: copies on both "
+            "sides of a division make what is measured too good"
         )
     if blank:
         found.append(
-            f"{blank} of {among} are of one colour: they have nothing else that two views could "
-            "share"
+            f"{blank} of {among} {_are(blank)} of one colour: two views share nothing else then"
         )
     return found
 
@@ -65,14 +64,16 @@ def _looked_at(dataset: Dataset) -> Int64[np.ndarray, " image"]:
     return np.unique(starts[:, None] + np.arange(RUN))
 
 
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
 def _named(files: Sequence[Skipped]) -> str:
     named = ", ".join(one.name for one in files[:3])
     return f"{named} and {more} more" if (more := len(files) - 3) > 0 else named
 
 
-def warn_of_faults(dataset: Dataset) -> list[str]:
-    """Return the faults of a set of images, each of them also said as a `RuntimeWarning`."""
-    found = faults(dataset)
-    for fault in found:
-        warnings.warn(f"source: {fault}", RuntimeWarning, stacklevel=3)
-    return found
+def warn_of_faults(dataset: Dataset) -> None:
+    """Say each fault of a set of images as a `RuntimeWarning`."""
+    for fault in faults(dataset):
+        warn(f"source: {fault}", stacklevel=3)

@@ -17,6 +17,7 @@ _STRENGTHS = {
 }
 _MOST_IN_HEADLINE = 3
 _EASY = 0.95
+_FEW = 100
 _DIAGNOSTICS = {"rank": "effective rank", "lidar": "LiDAR"}
 
 
@@ -55,7 +56,7 @@ class Found:
 
     @property
     def is_blind(self) -> bool:
-        """Whether nothing could be read from the labels."""
+        """Whether what was read from the labels could be chance."""
         tested = self.record["tested"]
         return tested is not None and tested["interval"][0] <= tested["chance"]
 
@@ -93,7 +94,7 @@ def headline(tuning: Found) -> str:
     """Say which views to use: what changes against the default."""
     best = tuning.best["name"]
     if tuning.is_blind:
-        return "The labels cannot be read: nothing to tune by"
+        return "Nothing to tune by: the labels are not told from chance"
     if tuning.kind(tuning.default) == "best":
         return f"Keep the default, {best}"
     verb = "Use" if tuning.is_sure else "Try"
@@ -114,7 +115,8 @@ def lead(tuning: Found) -> str:
             f"On {tested['images']:,} test images the best of {many} sets of views, "
             f"{tested['name']}, reads them with {_tested(tested)}; chance is "
             f"{100 * tested['chance']:.1f} %. The policy file is the default, {default}. More "
-            "labels, fewer classes or more minutes may help."
+            f"{'test images with labels' if tested['images'] < _FEW else 'labels'}, fewer classes "
+            "or more minutes may help."
         )
     if not tuning.has_labels and "collapse" in (verdict := tuning.best["rungs"][-1]["verdict"]):
         return f"Even its representations are in {verdict}: there is nothing to choose by."
@@ -181,9 +183,9 @@ def advice(tuning: Found) -> list[str]:
         _sharing(tuning),
         kinds,
         *_by_lidar(tuning),
-        "There were no labels, so effective rank was the judge: it tells how many directions the "
-        "representations use, and not whether these are useful. The choice is a guess: check it "
-        "with a few labels.",
+        "There were no labels to judge by, so effective rank was the judge: it tells how many "
+        "directions the representations use, and not whether these are useful. The choice is a "
+        "guess: check it with a few labels.",
     ]
 
 

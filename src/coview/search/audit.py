@@ -5,7 +5,6 @@ Reading order: `audit_variants` (what is compared), `audit_critic` (how informat
 """
 
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
@@ -31,8 +30,10 @@ from coview.training.devices import start
 from coview.training.features import extract
 from coview.training.job import find_policy
 from coview.training.loading import load, save_encoder
+from coview.training.loop import Stopped
 from coview.training.pretrain import default_views
 from coview.training.run_folder import RunFolder, environment
+from coview.warn import add_kept_warnings, kept_warnings, warn
 
 FORMAT = 1
 LEAST_IMAGES = 100
@@ -44,6 +45,7 @@ _SHOWN, _DRAWS = 6, 24
 _WARM = 3
 
 
+@kept_warnings()
 def audit_views(
     source: Any,  # noqa: ANN401
     *,
@@ -82,6 +84,7 @@ def audit_views(
         FileNotFoundError: If there is no such source, policy file or run.
         FileExistsError: If the folder holds something else than this audit.
         OSError: If the folder cannot be written.
+        coview.training.loop.Stopped: After a signal.
     """
     if not 0 < minutes < float("inf"):
         raise ValueError(f"minutes must be above 0, got {minutes}")
@@ -113,7 +116,11 @@ def audit_views(
     }
     record = _begin(folder, asked, dataset, variants, of=len(policy.views))
     if record["status"] != "finished":
-        _run(folder, record, dataset, variants, reader, fabric)
+        try:
+            _run(folder, record, dataset, variants, reader, fabric)
+        except (Stopped, KeyboardInterrupt) as error:
+            error.add_note(f"the audit is in {folder.path}; the same command goes on with it")
+            raise
     return folder.path
 
 
@@ -161,6 +168,7 @@ def _run(
 
     def save(**values: Any) -> None:  # noqa: ANN401
         record.update(values, seconds=round(before + time.perf_counter() - begun, 2))
+        add_kept_warnings(record)
         folder.write(record, "audit.json")
 
     parts = critic.divide(dataset, seed=seed)
@@ -179,10 +187,15 @@ def _run(
             encoder = load(folder.encoder)
             shown.skip(record["steps"] * audit.step_work)
         else:
+            part_way = folder.path / "encoder.part-way.pt"
             encoder = audit.train(
-                record["steps"], lambda: shown.advance("encoder", audit.step_work)
+                record["steps"],
+                checkpoint=part_way,
+                advance=lambda: shown.advance("encoder", audit.step_work),
+                skip=lambda steps: shown.skip(steps * audit.step_work),
             )
             save_encoder(encoder, folder.encoder, backbone="compact")
+            part_way.unlink()
         encoder = encoder.to(fabric.device)
         for kept in every:
             name = name_of(kept)
@@ -229,7 +242,14 @@ class _Audit:
         fitted, measured = len(self.parts.critics), len(self.parts.measure)
         return 2 * (critic.PASSES * (fitted + measured) + len(self.parts.choose))
 
-    def train(self, steps: int, advance: Callable[[], object]) -> Encoder:
+    def train(
+        self,
+        steps: int,
+        *,
+        advance: Callable[[], object],
+        checkpoint: Path | None = None,
+        skip: Callable[[int], object] = lambda _: None,
+    ) -> Encoder:
         weakest, strongest = self.variants.crops, self.variants.keys
         return critic.train_encoder(
             self.dataset,
@@ -239,7 +259,9 @@ class _Audit:
             steps=steps,
             seed=self.seed,
             fabric=self.fabric,
+            checkpoint=checkpoint,
             advance=advance,
+            skip=skip,
         )
 
     def measure(self, encoder: Encoder, kept: Kept) -> Measured:
@@ -269,7 +291,7 @@ class _Audit:
         """Return the steps for which there is time, after measuring a step and a variant."""
         begun = time.perf_counter()
         times: list[float] = []
-        encoder = self.train(_WARM + 6, lambda: times.append(time.perf_counter()))
+        encoder = self.train(_WARM + 6, advance=lambda: times.append(time.perf_counter()))
         of_step = float(np.median(np.diff(times[_WARM:])))
         started = time.perf_counter()
         self.measure(encoder, self.variants.crops)
@@ -278,10 +300,9 @@ class _Audit:
         steps = int((60 * minutes - (now_at - begun) - parts) / of_step)
         if steps < FEWEST_STEPS:
             need = (FEWEST_STEPS * of_step + parts + now_at - begun) / 60
-            warnings.warn(
+            warn(
                 f"minutes: too few for a critic, {FEWEST_STEPS} steps are taken; this will take "
                 f"about {need:.1f} minutes",
-                RuntimeWarning,
                 stacklevel=4,
             )
         return max(FEWEST_STEPS, steps)

@@ -9,9 +9,10 @@ differ in their views alone, and an operation that does nothing removes exactly 
 """
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,10 +32,12 @@ from coview.information.fit import CANDIDATES
 from coview.random import generator, key, permutation
 from coview.training.devices import gains_from_channels_last
 from coview.training.job import channel_statistics
+from coview.training.loop import Seen, State, run, to_float
 from coview.training.optimizers import build_optimizer
 from coview.training.randomness import isolated
 from coview.training.schedules import warmup_cosine
 from coview.views import Policy
+from coview.warn import warn
 
 FRACTIONS = (0.7, 0.1, 0.2)
 """Shares of the images that fit encoder and critics, choose the scale of scores, and measure."""
@@ -88,10 +91,9 @@ def divided(dataset: Dataset, fractions: tuple[float, float, float], *, seed: in
     except ValueError:
         if dataset.groups is None:
             raise
-    warnings.warn(
-        f"groups: {len(np.unique(dataset.groups))} are too few to be kept whole; images of one are "
-        "in several parts, and more may seem to be shared than is",
-        RuntimeWarning,
+    warn(
+        f"groups: images are of {len(np.unique(dataset.groups))}, too few to be kept whole: images "
+        "of one are in several parts, and more may seem to be shared than is",
         stacklevel=3,
     )
     return split(replace(dataset, groups=None), fractions, seed=seed)
@@ -152,9 +154,13 @@ def train_encoder(
     steps: int,
     seed: int,
     fabric: Fabric,
+    checkpoint: Path | None = None,
     advance: Callable[[], object] = lambda: None,
+    skip: Callable[[int], object] = lambda _: None,
 ) -> Encoder:
     """Learn an encoder from two policies at once, each with its own head.
+
+    A training that was stopped part-way goes on, a minute back at most.
 
     Args:
         dataset: The images.
@@ -164,10 +170,15 @@ def train_encoder(
         steps: Of the optimiser.
         seed: Of weights, batches and views.
         fabric: Device and precision.
+        checkpoint: File to keep the state in, and to go on from.
         advance: Called after every step.
+        skip: Called with the steps that need not be taken again.
 
     Returns:
         The encoder, in evaluation mode.
+
+    Raises:
+        coview.training.loop.Stopped: After a signal.
     """
     mean, std = channel_statistics(dataset.subset(rows))
     with isolated(seed, "audit"):
@@ -180,24 +191,52 @@ def train_encoder(
         encoder.to(memory_format=torch.channels_last)
     optimizer = _optimizer(networks, heads)
     batches = [min(batch, len(rows)) for batch in BATCHES]
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * warmup_cosine(step, steps, warmup=0.1)
-        made = []
+    state = State({"networks": networks, "optimizer": optimizer})
+    if checkpoint is not None and checkpoint.is_file():
+        state.restore(checkpoint)
+        skip(state.step)
+
+    def made(number: int) -> list[Tensor]:
+        """Return the views of a step, of each end."""
+        views = []
         for end, (policy, batch) in enumerate(zip(ends, batches, strict=True)):
-            epoch, place = divmod(step, len(rows) // batch)
+            epoch, place = divmod(number, len(rows) // batch)
             order = permutation(key(seed, end), epoch, len(rows))
             index = rows[order[place * batch : (place + 1) * batch]]
             images = dataset.fetch(index)
-            made.append(policy(images, index=index, seed=seed, epoch=epoch, size=size).views)
+            views.append(policy(images, index=index, seed=seed, epoch=epoch, size=size).views)
+        return views
+
+    def step(views: list[Tensor]) -> Seen:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * warmup_cosine(state.step, steps, warmup=0.1)
         with fabric.autocast():
-            h = encoder(torch.cat(made, 1).flatten(0, 1).to(fabric.device))
+            h = encoder(torch.cat(views, 1).flatten(0, 1).to(fabric.device))
         pairs = h.float().reshape(2, sum(batches), -1).split(batches, 1)
         found = torch.stack([infonce(head(pair)) for head, pair in zip(heads, pairs, strict=True)])
+        loss = -found.sum()
         optimizer.zero_grad()
-        (-found.sum()).backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        advance()
+        return Seen(
+            loss=to_float(loss),
+            terms={},
+            learning_rate=optimizer.param_groups[0]["lr"],
+            epoch=state.step * sum(batches) / len(rows),
+            images=sum(batches),
+            representations=pairs[0][0].detach(),
+        )
+
+    with isolated(seed, "audit"):
+        run(
+            step,
+            state,
+            steps=steps,
+            batches=lambda start: map(made, count(start)),
+            observers=(lambda _: advance(),),
+            checkpoint=checkpoint,
+            seed=seed,
+        )
     return encoder.eval()
 
 

@@ -31,7 +31,7 @@ def begun(
             )
         return record
     folder.check_free(resumes=False)
-    found = warn_of_faults(dataset)
+    warn_of_faults(dataset)
     folder.path.mkdir(parents=True, exist_ok=True)
     return {
         "format": version,
@@ -45,6 +45,5 @@ def begun(
             "images": len(dataset),
             "size": dataset.size,
             "channels": dataset.channels,
-            "faults": found,
         },
     }

@@ -51,6 +51,7 @@ from coview.training.randomness import isolated
 from coview.training.run_folder import RunFolder, command_line, environment, now
 from coview.views.generators import Generator, PixelFlow, save_generator
 from coview.views.generators.files import FILE
+from coview.warn import add_kept_warnings, kept_warnings
 
 FORMAT = 1
 LOOKS = 10
@@ -60,6 +61,7 @@ _MOST_HELD, _MOST_MEMORY, _PICTURES = 1024, 1000, 8
 _ATTEMPTS = 2
 
 
+@kept_warnings()
 def learn_views(source: Any, **settings: Any) -> Path:  # noqa: ANN401
     """Learn views of images, and measure on images never seen what they share before and after.
 
@@ -326,6 +328,9 @@ def _stage(folder: RunFolder, name: str, make: Callable[[], dict[str, Any]]) -> 
         done: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return done
     record = make()
+    start = folder.read("config.json")
+    add_kept_warnings(start)
+    folder.write(start, "config.json")
     folder.write(record, f"stages/{name}.json")
     return record
 
@@ -365,19 +370,17 @@ def _start(folder: RunFolder, asked: Learning, dataset: Dataset) -> None:
                     f"{name}: the run in {folder.path} has {recorded.get(name)!r}, not {value!r}"
                 )
         return
-    found = warn_of_faults(dataset)
+    warn_of_faults(dataset)
     folder.create()
-    folder.write(
-        {
-            "format": FORMAT,
-            "command": command_line(),
-            "created": now(),
-            "faults": found,
-            "config": settings,
-            "environment": environment("cuda" if torch.cuda.is_available() else "cpu"),
-        },
-        "config.json",
-    )
+    start = {
+        "format": FORMAT,
+        "command": command_line(),
+        "created": now(),
+        "config": settings,
+        "environment": environment("cuda" if torch.cuda.is_available() else "cpu"),
+    }
+    add_kept_warnings(start)
+    folder.write(start, "config.json")
 
 
 def _finish(
@@ -388,7 +391,6 @@ def _finish(
     measured: dict[str, Any],
 ) -> None:
     start, train = folder.read("config.json"), material.train
-    found = start.pop("faults", [])
     record = {
         **start,
         "data": {
@@ -399,7 +401,6 @@ def _finish(
             "channels": train.channels,
             "size": train.size,
             "classes": list(train.classes),
-            "faults": found,
         },
         "games": games,
         **measured,

@@ -1,6 +1,5 @@
 """A frozen generator, judged: fresh encoders, a linear probe, fresh critics of several families."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from coview.search.learn_watch import Held, chunks, estimate_record, information
 from coview.training.loop import Observer, State, run
 from coview.training.randomness import isolated
 from coview.views.generators import PixelFlow
+from coview.warn import warn
 
 FAMILIES: tuple[tuple[Estimator, CriticName], ...] = (
     ("infonce", "convolutional"),
@@ -146,11 +146,10 @@ def fresh_critics(
     some = held.some(rows.astype(np.int64))
     groups = some.groups
     if groups is not None and (few := len(np.unique(groups))) < FEWEST_GROUPS:
-        warnings.warn(
-            f"groups: {few} of held-out images are too few to be kept whole (at least "
+        warn(
+            f"groups: images held out are of {few}, too few to be kept whole (at least "
             f"{FEWEST_GROUPS}): images of one are in several parts, and more may seem to be shared "
             "than is",
-            RuntimeWarning,
             stacklevel=2,
         )
         groups = None

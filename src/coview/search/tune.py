@@ -7,7 +7,6 @@ Reading order: `tune_points` (what is compared), `tune_trials` (how one is train
 import math
 import shutil
 import time
-import warnings
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -40,6 +39,7 @@ from coview.training.pretrain import default_views
 from coview.training.run_folder import RunFolder, environment
 from coview.views import Policy
 from coview.views.generators import PixelFlow
+from coview.warn import add_kept_warnings, kept_warnings, warn
 
 FORMAT = 4
 
@@ -72,6 +72,7 @@ _SHOWN = 4
 _OTHERWISE = "try another objective, a larger batch_size or larger images (size), in another folder"
 
 
+@kept_warnings()
 def tune_views(source: Any, **settings: Any) -> Path:  # noqa: ANN401
     """Compare policies by short trainings, and write the best one to a file.
 
@@ -205,6 +206,7 @@ class _Tuning:
     def _save(self, **values: Any) -> None:  # noqa: ANN401
         seconds = self._before + time.perf_counter() - self._begun
         self.record.update(values, seconds=round(seconds, 2))
+        add_kept_warnings(self.record)
         self.folder.write(self.record, "tune.json")
 
     def run(self) -> None:
@@ -280,10 +282,9 @@ class _Tuning:
         fewest = FEWEST_STEPS * many[0] / of_rung
         if steps < fewest:
             steps = fewest
-            warnings.warn(
+            warn(
                 f"minutes: too few for {many[0]} points; this will take about "
                 f"{(fixed + steps * of_step) / 60:.0f} minutes",
-                RuntimeWarning,
                 stacklevel=5,
             )
         return round(TRUNK * steps), [round(of_rung * steps)] * RUNGS

@@ -6,7 +6,6 @@ its own.
 """
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +36,7 @@ from coview.training.randomness import isolated
 from coview.training.settings import Pretraining
 from coview.views import Policy, ViewBatch
 from coview.views.policy import Pictures
+from coview.warn import warn
 
 MOST_READ = 4000
 """Images of a part that are read out, at most."""
@@ -389,12 +389,10 @@ def _readings(
         if (classes := len(np.unique(labels[part]))) < 2
     ]
     if len(validation) < FEWEST_LABELS:
-        few.append(f"{len(validation)} validation images have one (at least {FEWEST_LABELS})")
+        few.append(f"{len(validation)} validation images have a label (at least {FEWEST_LABELS})")
     if few:
-        warnings.warn(
-            f"labels: {' and '.join(few)}: too few, points are judged without labels",
-            RuntimeWarning,
-            stacklevel=2,
+        warn(
+            f"labels: {' and '.join(few)}: too few, points are judged without labels", stacklevel=2
         )
         return None
     return Readings(train, _draws(labels, train, labels_per_class, seed=seed), validation, test)

@@ -1,6 +1,5 @@
 """What looks on while a run trains: progress, metrics, effective rank, k-NN, collapse."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from coview.diagnostics import Verdict, collapse, effective_rank
 from coview.training.loop import Seen, Stopped
 from coview.training.run_folder import RunFolder
+from coview.warn import warn
 
 
 class Collapsed(Stopped):
@@ -97,7 +97,7 @@ class Monitor:
     def _watch(self, seen: Seen, verdict: Verdict) -> None:
         self.collapsed_rows = self.collapsed_rows + 1 if verdict.collapsed else 0
         if self.collapsed_rows == 1:
-            warnings.warn(f"step {seen.step}: {verdict.reason}", RuntimeWarning, stacklevel=2)
+            warn(f"step {seen.step}: {verdict.reason}", stacklevel=2)
         if self.collapsed_rows >= self.patience and seen.step > self.warmup_steps:
             raise Collapsed(
                 f"the representations have been collapsed for {self.collapsed_rows} measurements, "

@@ -44,6 +44,7 @@ from coview.training.run_folder import FORMAT, RunFolder, command_line, environm
 from coview.training.schedules import default_epochs
 from coview.training.settings import Pretraining
 from coview.views import of_one_shape, takes_pictures
+from coview.warn import warn
 
 SMALL = 100
 """Below this many pixels the views default to `small` and the encoder to `compact`."""
@@ -222,16 +223,12 @@ def splits_of(dataset: Dataset, *, seed: int) -> Splits | None:
         return None
     if len(found := np.unique(labels[labels >= 0])) < 2:
         which = f"only the class {dataset.classes[found[0]]!r}" if len(found) else "no class"
-        warnings.warn(
-            f"labels: {which} occurs, so nothing can be judged by them",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+        warn(f"labels: {which} occurs, so nothing can be judged by them", stacklevel=2)
         return None
     try:
         return data.split(dataset, HELD_OUT, seed=seed)
     except ValueError as error:  # labels only judge: too few of them must not stop a training
-        warnings.warn(f"nothing is held out to judge by: {error}", RuntimeWarning, stacklevel=2)
+        warn(f"nothing is held out to judge by: {error}", stacklevel=2)
         return None
 
 
