@@ -227,13 +227,16 @@ def train_encoder(
             representations=pairs[0][0].detach(),
         )
 
+    def observe(seen: Seen) -> None:
+        advance()
+
     with isolated(seed, "audit"):
         run(
             step,
             state,
             steps=steps,
             batches=lambda start: map(made, count(start)),
-            observers=(lambda _: advance(),),
+            observers=(observe,),
             checkpoint=checkpoint,
             seed=seed,
         )
