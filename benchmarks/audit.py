@@ -5,7 +5,8 @@ usage: python benchmarks/audit.py [CIFAR10.npz] [--views simclr infomin small] [
 
 For CIFAR-10 (the first 5,000 training images of x_train), or without a file 5,000 scenes: the audit
 with its default minutes on 2 threads for every seed, then with ten times the steps of the first
-seed. Kendall's tau compares the orders of operations, all pairs counted. `--quick` checks that
+seed. Kendall's tau compares the orders of operations, all pairs counted; "told apart" counts only
+those that the short audit does not call level. `--quick` checks that
 everything runs, at sizes that show nothing, and writes nothing. Writes records/audit.json, where
 results of other images and views stay.
 """
@@ -77,6 +78,15 @@ def tau(one: dict[str, Any], other: dict[str, Any], part: str = "removes") -> fl
     return round(float(kendalltau(amounts(one), amounts(other)).statistic), 3)
 
 
+def told_apart(short: dict[str, Any], long: dict[str, Any]) -> dict[str, Any]:
+    """Return the pairs that the short audit does not call level, and tau over these alone."""
+    level = {frozenset(pair) for pair in short["level"]}
+    pairs = [pair for pair in combinations(short["order"], 2) if frozenset(pair) not in level]
+    same = [long["order"].index(more) < long["order"].index(less) for more, less in pairs]
+    found = round(2 * float(np.mean(same)) - 1, 3) if pairs else None
+    return {"pairs": len(pairs), "of": len(pairs) + len(level), "tau": found}
+
+
 def compared(source: Dataset, views: str, seeds: list[int], **length: Any) -> dict[str, Any]:  # noqa: ANN401
     """Return the short audits, the long one, and how far they agree."""
     before = load()
@@ -90,6 +100,7 @@ def compared(source: Dataset, views: str, seeds: list[int], **length: Any) -> di
         "short": short,
         "long": long,
         "tau_with_long": [{part: tau(one, long, part) for part in parts} for one in short],
+        "told_apart": [told_apart(one, long) for one in short],
         "tau_between_seeds": [
             {part: tau(one, other, part) for part in parts} for one, other in combinations(short, 2)
         ],
@@ -118,7 +129,7 @@ def main() -> None:
             print(f"{name} / {views}: {[one['seconds'] for one in result['short']]} s")
             for one in (*result["short"], result["long"]):
                 print(f"  {one['steps']} steps, seed {one['seed']}: {', '.join(one['order'])}")
-            print(f"  tau with the long one {result['tau_with_long']}")
+            print(f"  tau with the long one {result['tau_with_long']}, {result['told_apart']}")
             print(f"  tau between seeds {result['tau_between_seeds']}", flush=True)
 
 
