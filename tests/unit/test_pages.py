@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from coview.pages import read_records, write_figures, write_page
-from coview.pages.charts import decades, forest, line, number, ticks
+from coview.pages.charts import decades, forest, line, named_ticks, number, ticks
 from coview.pages.pictures import displayable, grid_places
 from coview.pages.words import directions, headline
 from coview.random import generator
@@ -358,6 +358,16 @@ def test_chart_geometry():
     assert (number(12345.6), number(0.01234), number(1e-4), number(0.0)) == (
         "12,346", "0.0123", "10⁻⁴", "0"
     )  # fmt: skip
+
+
+def test_ticks_that_stand_close_are_told_apart():
+    assert [text for _, text in named_ticks(0.0, 1.0)] == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
+    assert [text for _, text in named_ticks(99.9, 100.1)] == [
+        "99.90", "99.95", "100.00", "100.05", "100.10",
+    ]  # fmt: skip
+    assert [text for _, text in named_ticks(1000.1, 1000.9, 4)] == [
+        "1,000.2", "1,000.4", "1,000.6", "1,000.8",
+    ]  # fmt: skip
 
 
 def test_the_forest_keeps_zero_in_sight():

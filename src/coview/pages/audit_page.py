@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from coview.pages.charts import Tick, number, ticks
+from coview.pages.charts import Tick, named_ticks
 from coview.pages.html import fill, write
 from coview.pages.pictures import channel_note, data_uri, displayable
 from coview.pages.records import Json
@@ -94,7 +94,9 @@ def render(record: Json, pictures: np.ndarray) -> str:
         ],
         rows=[_row(row, shown[row["name"]], low, high) for row in ordered],
         zero=_place(0.0, low, high),
-        ticks=[Tick(place=_place(t, low, high), text=number(t)) for t in ticks(low, high, 6)],
+        ticks=[
+            Tick(place=_place(t, low, high), text=text) for t, text in named_ticks(low, high, 6)
+        ],
         crops=" and ".join(map(name_of, record["crops"])) or "a crop",
         variants=[_variant(name, found) for name, found in record["variants"].items()],
         minutes=f"{record['seconds'] / 60:.1f}",

@@ -67,6 +67,16 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
     return [k * step for k in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
+def named_ticks(low: float, high: float, most: int = 5) -> list[tuple[float, str]]:
+    """Return `ticks` and their labels, with as many digits as tell them apart."""
+    marks = ticks(low, high, most)
+    names = [number(mark) for mark in marks]
+    if len(set(names)) < len(names):
+        digits = max(0, -math.floor(math.log10(marks[1] - marks[0]) + 1e-9))
+        names = [f"{mark:,.{digits}f}" for mark in marks]
+    return list(zip(marks, names, strict=True))
+
+
 def decades(low: float, high: float) -> list[float]:
     """Return logarithms of powers of ten; with 3, or 2 and 5, between when these are few."""
     steps = (1.0,) if high - low > 3 else (1.0, 3.0) if high - low > 1 else (1.0, 2.0, 5.0)
@@ -116,7 +126,7 @@ def line(
         title=title,
         note=note,
         path="M" + "L".join(f"{across(x):.2f},{100 - up(y):.2f}" for x, y in points),
-        x_ticks=[Tick(place=across(x), text=number(x)) for x in ticks(left, right, 4)],
+        x_ticks=[Tick(place=across(x), text=text) for x, text in named_ticks(left, right, 4)],
         y_ticks=[Tick(place=up(y), text=name(y)) for y in marks(bottom, top)],
         x_name=x_name,
         last=name(points[-1][1]) if last is None else last,

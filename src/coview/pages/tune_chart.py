@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from coview.pages.charts import Tick, number, ticks
+from coview.pages.charts import Tick, named_ticks
 from coview.pages.records import Json
 from coview.pages.tune_words import Found, nats, plus_minus
 
@@ -82,8 +82,8 @@ def chart(tuning: Found) -> Chart | None:
             for name, nats in ceilings.items()
             if low <= nats <= high
         ],
-        x_ticks=[Tick(place=across(at), text=number(at)) for at in ticks(low, high, 8)],
-        y_ticks=[Tick(place=up(at), text=number(at)) for at in ticks(up.low, up.high, 5)],
+        x_ticks=[Tick(place=across(at), text=text) for at, text in named_ticks(low, high, 8)],
+        y_ticks=[Tick(place=up(at), text=text) for at, text in named_ticks(up.low, up.high, 5)],
     )
 
 
