@@ -600,6 +600,7 @@ def test_minutes_become_steps(colours, tmp_path):
         ({"splits": ("YDbDr",)}, "YDbDr"),
         ({"objective": "nosuch"}, "nosuch"),
         ({"objective": "supervised_contrastive"}, "labels"),
+        ({"objective": "supervised_contrastive"}, "objective: supervised_contrastive learns from"),
     ],
 )
 def test_bad_settings_are_refused_at_once(colours, tmp_path, settings, message):

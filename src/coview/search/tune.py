@@ -33,6 +33,7 @@ from coview.search.tune_settings import Tuning
 from coview.search.tune_trials import FEWEST_LABELS, Judged, Mixture, Readings, Trials
 from coview.search.two_lines import two_lines
 from coview.training.devices import start
+from coview.training.job import find_objective
 from coview.training.learner import NonFinite
 from coview.training.loop import Observer, Stopped
 from coview.training.pretrain import default_views
@@ -105,6 +106,11 @@ def tune_views(source: Any, **settings: Any) -> Path:  # noqa: ANN401
     if isinstance(one := settings.get("splits"), str):
         settings["splits"] = (one,)
     asked = Tuning(source=source, **settings)
+    if find_objective(asked.objective).needs.labels:
+        raise ValueError(
+            f"objective: {asked.objective} learns from labels; a tuning trains without them, and "
+            "judges by them"
+        )
     fabric, _ = start(accelerator="auto", devices=1, nodes=1, precision="auto")
     dataset = _open(asked, largest=96 if fabric.device.type == "cpu" else 224)
     for name in asked.splits:
