@@ -599,7 +599,6 @@ def test_minutes_become_steps(colours, tmp_path):
         ({"steps": 0}, "steps must be at least 1"),
         ({"splits": ("YDbDr",)}, "YDbDr"),
         ({"objective": "nosuch"}, "nosuch"),
-        ({"objective": "supervised_contrastive"}, "labels"),
         ({"objective": "supervised_contrastive"}, "objective: supervised_contrastive learns from"),
     ],
 )
