@@ -236,7 +236,7 @@ def learn_views(source: Any, **settings: Any) -> Path:  # noqa: ANN401
             them, or images of one channel are to be split.
         FileNotFoundError: If there is no such source, or nothing to resume.
         FileExistsError: If the folder exists and `resume` was not asked for.
-        RuntimeError: If the game has diverged with two seeds.
+        RuntimeError: If the game has failed with two seeds.
         coview.training.loop.Stopped: After a signal; `resume` goes on.
     """
     from coview.pages.learn_page import write_learn_page

@@ -10,9 +10,9 @@ import torch
 
 from coview import data
 from coview.data import Scenes
-from coview.encoders import Encoder
+from coview.encoders import Encoder, create
 from coview.pages.audit_page import name_of, render, write_audit_page
-from coview.search.audit import _level, audit_views
+from coview.search.audit import _Audit, _level, audit_views
 from coview.search.audit_variants import FRAME, Variants
 from coview.search.progress import Bar
 from coview.training.loop import Stopped
@@ -74,7 +74,7 @@ def test_faults_of_the_images_are_on_the_page(finished):
 
 def test_groups_that_are_not_kept_whole_are_told_on_the_page(colours, tmp_path):
     few = replace(colours, groups=np.arange(len(colours)) // 100)
-    with pytest.warns(RuntimeWarning, match="groups: images are of 2, too few"):
+    with pytest.warns(RuntimeWarning, match="groups: images are of 2, too few or too uneven"):
         folder = audit_views(few, views=two(FRAME, IDLE), steps=1, out=tmp_path / "audit")
     assert "Groups: images are of 2, too few" in write_audit_page(folder).read_text()
 
@@ -169,6 +169,35 @@ def test_an_interrupted_audit_goes_on_and_repeats_nothing(finished, colours, tmp
     assert now["crop"]["nats"] == 1.2345
     assert now["crop + grayscale"] == before["crop + grayscale"]
     assert read(folder)["status"] == "finished"
+
+
+def test_warnings_outlive_an_early_stop(colours, tmp_path, monkeypatch):
+    asked = {"views": two(FRAME, IDLE), "steps": 1, "out": tmp_path / "audit"}
+
+    def stopping(_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as changed:
+        changed.setattr(_Audit, "costs", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            audit_views(colours, **asked)
+    audit_views(colours, **asked)
+    (fault,) = read(tmp_path / "audit")["warnings"]
+    assert fault.startswith("source: 200 of 200")
+
+
+def test_another_encoder_or_other_groups_are_another_audit(colours, tmp_path):
+    asked = {"views": two(FRAME, IDLE), "steps": 1, "out": tmp_path / "audit"}
+    encoders = [
+        create("compact", channels=4, size=SIDE, mean=(0.5,) * 4, std=(0.25,) * 4) for _ in range(2)
+    ]
+    audit_views(colours, encoder=encoders[0], **asked)
+    audit_views(colours, encoder=encoders[0], **asked)
+    with pytest.raises(FileExistsError, match="differs in weights"):
+        audit_views(colours, encoder=encoders[1], **asked)
+    grouped = replace(colours, groups=np.arange(200) // 4)
+    with pytest.raises(FileExistsError, match="differs in groups"):
+        audit_views(grouped, encoder=encoders[0], **asked)
 
 
 def test_an_encoder_that_was_stopped_part_way_goes_on(finished, colours, tmp_path, monkeypatch):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from coview.pages.audit_page import doubt, headline, sentence, write_audit_page
+from coview.pages.audit_page import doubts, headline, sentence, write_audit_page
 
 
 def removed(nats, error=0.01, *, at_least=False):
@@ -75,10 +75,23 @@ def test_a_sentence_says_what_is_notable(given, expected):
 
 
 def test_a_critic_that_finds_little_is_doubted():
-    record = {"whole": "crop", "variants": {"crop": {"nats": 0.55, "standard_error": 0.1}}}
-    assert "only 0.55 nats" in doubt(record)
+    crop = {"nats": 0.55, "standard_error": 0.1, "warnings": []}
+    record = {"whole": "crop", "variants": {"crop": crop}}
+    assert "only 0.55 nats" in doubts(record)[0]
     record["variants"]["crop"]["nats"] = 0.8
-    assert doubt(record) is None
+    assert doubts(record) == []
+
+
+def test_warnings_of_a_set_of_operations_are_told():
+    known = {"nats": 2.0, "standard_error": 0.1}
+    variants = {
+        "nothing": known | {"warnings": ["saturated: all", "few images: so"]},
+        "crop": known | {"warnings": ["few images: so", "the error is above 1 nat: vague"]},
+    }
+    assert doubts({"whole": "crop", "variants": variants}) == [
+        "Few images (for every set of operations).",
+        "The error is above 1 nat (for crop).",
+    ]
 
 
 def test_a_folder_without_an_audit_is_refused(tmp_path):

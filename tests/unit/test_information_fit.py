@@ -22,7 +22,7 @@ from coview.information import (
     student,
 )
 from coview.information import fit as fitting
-from coview.information.fit import FRACTIONS, _Data, _Ensemble, _Scaled, _split
+from coview.information.fit import FRACTIONS, _Data, _Ensemble, _Scaled, divide
 from coview.random import generator, torch_generator
 
 QUICK = {"steps": 100, "batch_size": 48, "learning_rate": 4e-3}
@@ -96,14 +96,14 @@ def test_a_given_frozen_encoder():
 
 def test_groups_are_undivided_and_side_by_side():
     groups = generator("groups").integers(40, size=500)
-    parts = _split(500, groups, 0)
+    parts = divide(500, groups, 0)
     sets = [set(groups[part].tolist()) for part in parts]
     assert sum(map(len, sets)) == 40
     assert sorted(torch.cat(parts).tolist()) == list(range(500))
     for part in parts:
         changes = np.count_nonzero(np.diff(groups[part]))
         assert changes == len(set(groups[part].tolist())) - 1
-    plain = _split(500, None, 0)
+    plain = divide(500, None, 0)
     assert [len(part) for part in plain] == [round(500 * f) for f in FRACTIONS]
 
 
@@ -123,7 +123,7 @@ def scripted(monkeypatch, looks, steps):
     ensemble = _Ensemble(narrow((1,), (1,)), len(looks[0]))
     doubts = ensemble.fit(
         _Data([pair] * len(looks[0])),
-        _split(1600, None, 0),
+        divide(1600, None, 0),
         objective=nwj,
         averaged=False,
         seed=0,
@@ -270,7 +270,7 @@ def test_bad_data_are_reported():
     assert any("x has 1 constant of 2 columns" in warning for warning in found.warnings)
     wide = generator("wide").normal(size=(40, 30))
     few = estimate_information(wide, wide + 0, critic=narrow, steps=5)
-    assert any("40 pairs of 60 dimensions" in warning for warning in few.warnings)
+    assert any("40 pairs are too few for 60 dimensions" in warning for warning in few.warnings)
 
 
 def test_an_offset_costs_no_digits():

@@ -403,7 +403,7 @@ def test_conditionals_of_constant_or_few_rows_are_reported(name):
     y[:, 2] = 1.0
     found = estimate_from_conditional(y, 0 * y, 0 * y, estimator=name)
     assert found.warnings[:2] == (
-        "6 pairs of 6 dimensions: too few to see how they depend",
+        "6 pairs are too few for 6 dimensions: they hardly show how they depend",
         "y has 1 constant of 6 columns",
     )
     more = estimate_from_conditional(normal(9, 6), normal(9, 6), normal(9, 6), estimator=name)

@@ -141,7 +141,7 @@ def test_two_divergences_are_an_error(tmp_path, monkeypatch):
         "coview.search.learn_watch.failures",
         lambda row, *, classes: [Failure("divergence", "out of bounds")],
     )
-    with pytest.raises(RuntimeError, match=r"diverged with two seeds.*learning-rate"):
+    with pytest.raises(RuntimeError, match=r"failed with two seeds.*learning-rate"):
         learn_views(flat_colours(200), out=tmp_path / "run", **TINY)
 
 
@@ -203,6 +203,8 @@ def test_a_look_has_all_labelled_images_where_they_are_few():
     some = learn._some(held, 100)
     assert len(some.index) == len(set(some.index.tolist())) == 100
     assert sorted(some.index[some.labels >= 0]) == [7, 1234, 2999]
+    held.labels[1000:2000] = 1
+    assert (learn._some(held, 100).labels >= 0).all()  # where they are many, no others
     plain = learn._some(replace(held, labels=None), 4)
     assert plain.index.tolist() == [0, 999, 1999, 2999]
 
@@ -225,6 +227,41 @@ def test_few_groups_are_divided_at_the_end_and_that_is_said():
             {"raw": raw}, unseen, steps=1, seed=0, families=(("infonce", "separable"),)
         )
     assert found[0]["raw"]["n"] > 4
+
+
+def test_uneven_groups_are_divided_at_the_end():
+    colours = flat_colours(200)
+    material = prepare(colours, resolve(Learning(source=colours, **TINY), colours))
+    sizes = [len(material.unseen.index) - 11, *[1] * 11]  # choose or measure would be empty
+    unseen = replace(material.unseen, groups=np.repeat(np.arange(12), sizes))
+    raw, _ = build_makers(Learning(source=colours, **TINY, generator="affine"), material.train)
+    with pytest.warns(RuntimeWarning, match="groups: images held out are of 12, too few"):
+        found = fresh_critics(
+            {"raw": raw}, unseen, steps=1, seed=0, families=(("infonce", "separable"),)
+        )
+    assert found[0]["raw"]["n"] > 4
+
+
+def test_an_accuracy_of_few_groups_has_no_error():
+    colours = flat_colours(300)
+    material = prepare(colours, resolve(Learning(source=colours, **TINY), colours))
+    raw, _ = build_makers(resolve(Learning(source=colours, **TINY), colours), colours)
+    players = train_encoders(raw, material.train, channels=(1, 2), steps=1, batch_size=32, seed=0)
+    parts = {"train": material.probe, "validation": material.validation}
+    one = replace(material.test, groups=np.zeros(len(material.test.index), np.int64))
+    with pytest.warns(RuntimeWarning, match="labels: too few test images, or groups of them"):
+        found = judge_encoders(players, **parts, test=one, seed=0)["accuracy"]
+    assert found["standard_error"] is None
+
+
+def test_labels_of_one_class_are_not_read(tmp_path):
+    one = replace(flat_colours(120), labels=np.zeros(120, np.int64), classes=("all",))
+    folder = learn_views(one, out=tmp_path / "run", generator="affine", **TINY)
+    record = json.loads((folder / "learn.json").read_text())
+    assert record["config"]["objective"] == "unsupervised"
+    assert "accuracy" not in record["encoders"]["learned"]
+    assert "Without labels" in record["verdict"]["why"]
+    assert write_learn_page(folder).is_file()
 
 
 def test_images_too_small_for_a_critic_are_refused_before_the_game(tmp_path):

@@ -174,14 +174,16 @@ def test_the_weak_view_is_named():
     assert "from the second view" in one_sided([0.5, 0.1], chance=0.1, error=0.01).message
 
 
-def record_of(raw, learned, accuracies=None, *, error=0.05, warnings=()):
+def record_of(raw, learned, accuracies=None, *, error=0.05, warnings=(), sure=True, ceiling=7.0):
     def estimate(value):
-        return {"value": value, "standard_error": error, "warnings": list(warnings)}
+        known = {"standard_error": error, "warnings": list(warnings)}
+        return {"value": value, "ceiling": ceiling, **known}
 
     encoders = {"raw": {}, "learned": {}}
     if accuracies is not None:
         for name, value in zip(encoders, accuracies, strict=True):
-            encoders[name] = {"accuracy": {"test": value, "standard_error": error / 5}}
+            known = {"n": 50, "standard_error": error / 5 if sure else None}
+            encoders[name] = {"accuracy": {"test": value, **known}}
     rows = [{"raw": estimate(a), "learned": estimate(b)} for a, b in zip(raw, learned, strict=True)]
     return {"critics": rows, "encoders": encoders}
 
@@ -199,7 +201,9 @@ def record_of(raw, learned, accuracies=None, *, error=0.05, warnings=()):
         (record_of([2], [1], (0.5, 0.51)), "read as well as before"),
         (record_of([2, 3], [2, 3], error=0.3), "whether less is shared cannot be told"),
         (record_of([2], [2], warnings=["saturated: ..."]), "be told, at the ceiling"),
+        (record_of([2], [2], warnings=["saturated: ..."], ceiling=None), "no less is shared"),
         (record_of([2], [1], (0.5, 0.48), error=0.1), "as well cannot be told"),
+        (record_of([2], [1], (0.5, 0.7), sure=False), "as well cannot be told"),
     ],
     ids=str,
 )

@@ -6,7 +6,7 @@ import pytest
 
 from coview.probes import Features, judge, knn_predict
 from coview.probes.draws import label_draws
-from coview.probes.intervals import interval, resample, resampled_accuracy
+from coview.probes.intervals import interval, interval_of_difference, resample, resampled_accuracy
 from coview.probes.outcomes import NEIGHBOURS
 from coview.random import generator
 
@@ -85,7 +85,7 @@ def test_accuracies_are_right_and_inside_their_intervals(judgement):
 def test_paired_differences(judgement):
     for probe in ("k-NN", "linear"):
         same = find(judgement.differences, against="same", probe=probe, labels_per_class=5)
-        assert (same.difference, same.interval) == (0.0, (0.0, 0.0))
+        assert (same.difference, same.interval) == (0.0, (-3 / 80, 3 / 80))
         row = find(judgement.differences, against="raw pixels", probe=probe, labels_per_class=20)
         ours = find(judgement.results, subject="trained", probe=probe, labels_per_class=20)
         theirs = find(judgement.results, subject="raw pixels", probe=probe, labels_per_class=20)
@@ -208,6 +208,25 @@ def test_perfect_accuracy_is_not_sure(right, groups):
     correct[0, 0] = not right
     replicates = resampled_accuracy(correct, shared)
     assert (replicates.max() if right else 1 - replicates.min()) == 1.0  # the bootstrap again
+
+
+def test_a_rare_class_makes_a_balanced_accuracy_unsure():
+    weights = np.repeat([0.5 / 198, 0.25], [198, 2])  # half of the mean rests on two rows
+    shared = resample(200, groups=None, resamples=4000, seed=0).weighted(weights)
+    assert shared.units == int(1 / np.square(weights).sum()) == 7
+    low, _ = interval(resampled_accuracy(np.ones((1, 200), bool), shared))
+    assert low < 0.7
+    even = resample(200, groups=np.arange(200) // 20, resamples=10, seed=0)
+    assert even.weighted(np.full(200, 0.1)).units == 10
+
+
+def test_a_difference_of_nothing_is_not_sure():
+    shared = resample(60, groups=None, resamples=400, seed=0)
+    one = resampled_accuracy(np.ones((2, 60), bool), shared)
+    found = interval_of_difference(one, one.copy(), units=shared.units)
+    assert found == pytest.approx((-0.05, 0.05))
+    other = one - 0.1
+    assert interval_of_difference(one, other, units=60) == pytest.approx((0.1, 0.1))
 
 
 def test_a_difference_is_paired_and_exact():

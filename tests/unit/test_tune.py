@@ -240,11 +240,28 @@ def test_groups_are_in_one_part_and_side_by_side(colours):
 
 
 def test_with_few_groups_images_are_divided_and_that_is_said(colours):
-    with pytest.warns(RuntimeWarning, match="groups: images are of 1, too few"):
+    with pytest.warns(RuntimeWarning, match="groups: images are of 1, too few or too uneven"):
         trials = trials_of(replace(colours, groups=np.arange(240) // 48))
     assert not set(trials.parts.choose.tolist()) & set(trials.parts.measure.tolist())
     with pytest.warns(RuntimeWarning, match="groups: images are of 2, too few"):
         divide(replace(colours, labels=None, groups=np.arange(240) // 120), seed=0)
+
+
+def test_uneven_groups_are_not_kept_whole():
+    sizes = np.repeat([0, 1, 2], [65, 34, 1])  # one image would choose
+    images = np.random.default_rng(0).integers(0, 256, (100, 8, 8, 3), dtype=np.uint8)
+    dataset = replace(data.open(images), groups=sizes)
+    with pytest.warns(RuntimeWarning, match="groups: images are of 3, too few or too uneven"):
+        parts = divide(dataset, seed=0)
+    assert (len(parts.choose), len(parts.measure)) == (10, 20)
+
+
+def test_few_groups_that_measure_are_told():
+    images = np.random.default_rng(0).integers(0, 256, (240, 8, 8, 3), dtype=np.uint8)
+    dataset = replace(data.open(images), groups=np.arange(240) // 24)
+    with pytest.warns(RuntimeWarning, match="groups: images that measure are of 2; that others"):
+        parts = divide(dataset, seed=0)
+    assert len(np.unique(dataset.groups[parts.measure])) == 2
 
 
 def test_a_training_that_was_stopped_goes_on_part_way(colours, tmp_path):
@@ -342,7 +359,7 @@ def script(monkeypatch, accuracies, tested=(), *, ranks=None, verdicts=None):
 
 
 def around(value, spread=0.02):
-    return Accuracy(value, value + spread * np.linspace(-2, 2, 101))
+    return Accuracy(value, value + spread * np.linspace(-2, 2, 101), 100)
 
 
 MEASURED = Measured(
@@ -390,6 +407,17 @@ def test_labels_that_cannot_be_read_choose_nothing(colours, tmp_path, monkeypatc
     assert record["gain"] is None
     assert Policy.load(folder / "policy.json").views == views.get("small").views
     assert "the labels are not told from chance" in write_tune_page(folder).read_text()
+
+
+def test_a_best_that_is_behind_on_test_images_gives_way(colours, tmp_path, monkeypatch):
+    script(monkeypatch, SHARES, [around(0.6), around(0.75)])
+    folder = tune_views(colours, points=4, steps=1, batch_size=32, out=tmp_path / "tune")
+    record = read(folder)
+    assert record["tested"]["name"] == "no colour"
+    assert record["gain"]["interval"][1] == pytest.approx(-0.15)
+    assert record["best"] == "small"
+    assert Policy.load(folder / "policy.json").views == views.get("small").views
+    assert "Keep the default, small" in write_tune_page(folder).read_text()
 
 
 def test_without_labels_a_collapse_does_not_win(colours, tmp_path, monkeypatch):
@@ -502,7 +530,14 @@ def test_an_interrupted_search_goes_on_to_the_same_end(finished, colours, tmp_pa
             raise KeyboardInterrupt
         return judge(self, encoder, policy)
 
+    trained, train = [], Trials.train
+
+    def counted(self, maker, steps, **where):
+        trained.append(where["end"].name)
+        return train(self, maker, steps, **where)
+
     monkeypatch.setattr(Trials, "judge", interrupted)
+    monkeypatch.setattr(Trials, "train", counted)
     before = torch.get_rng_state()
     asked = {"points": 4, "steps": 2, "batch_size": 32, "out": tmp_path / "tune"}
     with pytest.raises(KeyboardInterrupt) as stopped:
@@ -513,7 +548,8 @@ def test_an_interrupted_search_goes_on_to_the_same_end(finished, colours, tmp_pa
     assert torch.equal(before, torch.get_rng_state())
     assert lasting(read(tmp_path / "tune")) == lasting(read(finished))
     total = sum(len(row["rungs"]) for row in read(finished)["points"])
-    assert len(calls) == total + 1  # the interrupted one is all that is done twice
+    assert len(calls) == total + 1  # the interrupted judgement is all that is done twice
+    assert len(trained) == len(set(trained)) == total + 1  # and the trunk
 
 
 def test_a_finished_search_is_left_alone_and_another_is_refused(finished, colours):
@@ -615,7 +651,7 @@ def test_few_images_are_refused(colours, tmp_path):
 
 def test_few_groups_among_the_test_images_measure_no_gain(colours, tmp_path, monkeypatch):
     script(monkeypatch, SHARES, [around(0.75), around(0.5, -0.02)])
-    monkeypatch.setattr(tune, "FEWEST_GROUPS", 1000)
+    monkeypatch.setattr(tune, "FEWEST_UNITS", 1000)
     grouped = replace(colours, groups=np.arange(240) // 2)
     folder = tune_views(grouped, points=4, steps=1, batch_size=32, out=tmp_path / "tune")
     record = read(folder)

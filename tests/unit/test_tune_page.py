@@ -168,13 +168,18 @@ def test_the_headline_says_what_to_change_and_how_sure_that_is():
     assert headline(Found(record)) == "Use weaker colour: jitter 0.1 instead of 0.5, no grey"
     assert lead(Found(record)).startswith(
         "+3.1 points of balanced accuracy (95 % interval +1.2 to +5.0) against the default, small, "
-        "on 1,000 test images, which chose nothing, after rung 3."
+        "on 1,000 test images, which did not choose it, after rung 3."
     )
     record["gain"]["interval"] = [-0.01, 0.05]
     assert headline(Found(record)).startswith("Try weaker colour:")
     assert "Not told apart from the default: keep that, or train with both." in lead(Found(record))
-    record["gain"]["interval"] = [-0.05, -0.01]
-    assert lead(Found(record)).endswith("The default does better there: keep it.")
+    record |= {"gain": {"value": -0.03, "interval": [-0.05, -0.01]}, "best": "small"}
+    assert headline(Found(record)) == "Keep the default, small"
+    assert lead(Found(record)) == (
+        "point 7 was ahead on the images that chose, and is behind on others: −3.0 points of "
+        "balanced accuracy (95 % interval −5.0 to −1.0) against the default, small, on 1,000 test "
+        "images. The policy file is the default."
+    )
 
 
 def test_labels_that_cannot_be_read_tune_nothing():

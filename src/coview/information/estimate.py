@@ -147,7 +147,9 @@ def side_warnings(**sides: Shaped[Tensor, "n _"]) -> tuple[str, ...]:
     found = []
     n, dims = len(next(iter(sides.values()))), sum(rows.shape[1] for rows in sides.values())
     if n <= dims:
-        found.append(f"{n} pairs of {dims} dimensions: too few to see how they depend")
+        found.append(
+            f"{n} pairs are too few for {dims} dimensions: they hardly show how they depend"
+        )
     for name, rows in sides.items():
         if constant := int((rows == rows[0]).all(0).sum()):
             found.append(f"{name} has {constant} constant of {rows.shape[1]} columns")

@@ -143,7 +143,7 @@ def estimate_each(
     shapes = {(x.shape, y.shape) for x, y in sides}
     if len(shapes) != 1:
         raise ValueError(f"pairs must all have the same shapes, got {sorted(shapes)}")
-    parts = _split(len(sides[0][0]), groups, seed)
+    parts = divide(len(sides[0][0]), groups, seed)
     scaled = [tuple(_Scaled.fitted(side, parts[0]) for side in pair) for pair in sides]
     ensemble = _Ensemble(_build(critic, estimator, sides[0], seed), len(pairs))
     way = _WAYS[estimator]
@@ -192,8 +192,12 @@ class _Grouped:
         return self.count
 
 
-def _split(count: int, groups: np.ndarray | None, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the rows that fit, choose and measure; those of a group side by side."""
+def divide(count: int, groups: np.ndarray | None, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the rows that fit, choose and measure; those of a group side by side.
+
+    Raises:
+        ValueError: If a part would have fewer than 4 rows, or groups are not one for each row.
+    """
     groups = None if groups is None else np.asarray(groups)
     if groups is not None and groups.shape != (count,):
         raise ValueError(f"groups must have one entry a row, {count}; got shape {groups.shape}")

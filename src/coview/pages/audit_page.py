@@ -87,7 +87,7 @@ def render(record: Json, pictures: np.ndarray) -> str:
         "audit.html",
         record=record,
         headline=headline(ordered),
-        doubt=doubt(record),
+        doubts=doubts(record),
         sentences=[
             *(text for row in ordered if (text := sentence(row))),
             *(_as_much(*pair) for pair in pairwise(record["order"]) if [*pair] in level),
@@ -168,15 +168,25 @@ def sentence(row: Json) -> str | None:
     return f"{what}; it takes {_per_cent(share)} of the time." if share >= _DEAR else f"{what}."
 
 
-def doubt(record: Json) -> str | None:
-    """Return why the audit as a whole should be doubted, or None."""
+def doubts(record: Json) -> list[str]:
+    """Return why the audit should be doubted: too little found, and warnings of its critics."""
     whole = record["variants"].get(record["whole"])
-    if whole["nats"] - 1.96 * whole["standard_error"] > _LEAST:
-        return None
-    return (
-        f"With all operations the critic finds only {_shown(whole['nats'])} nats: what is left out "
-        "of that can hardly show. Give it more minutes, or more images."
-    )
+    found = []
+    if whole["nats"] - 1.96 * whole["standard_error"] <= _LEAST:
+        found.append(
+            f"With all operations the critic finds only {_shown(whole['nats'])} nats: what is left "
+            "out of that can hardly show. Give it more minutes, or more images."
+        )
+    of: dict[str, list[str]] = {}
+    for name, variant in record["variants"].items():
+        for warning in variant["warnings"]:
+            if not warning.startswith("saturated"):
+                of.setdefault(warning.partition(":")[0], []).append(name)
+    for doubt, names in of.items():
+        every = len(names) == len(record["variants"])
+        where = "for every set of operations" if every else f"for {'; '.join(names)}"
+        found.append(f"{_upper(doubt)} ({where}).")
+    return found
 
 
 def _adds(removed: Json) -> bool:

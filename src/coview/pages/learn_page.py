@@ -125,8 +125,8 @@ def _charts(history: list[Json]) -> list[Chart]:
         },
         {
             "title": "What each view says about the labels",
-            "note": "Accuracy on held-out images, of the classifiers that play on the generator’s "
-            "side and of a k-NN vote by the representations.",
+            "note": "Balanced accuracy on held-out images, of the classifiers that play on the "
+            "generator’s side and of a k-NN vote by the representations.",
             "bands": [
                 _band(
                     f"{name}, view {side + 1}",
@@ -169,14 +169,14 @@ def _row(row: Json) -> list[str]:
         f"{row['estimator']}, {row['critic']}",
         _value(raw),
         _value(learned),
-        f"{learned['value'] - raw['value']:+.2f} ± {error:.2f}".replace("-", "−"),
+        f"{learned['value'] - raw['value']:+.2f} ± {1.96 * error:.2f}".replace("-", "−"),
         ", ".join(sorted(ceilings)),
         "; ".join(doubts) or "–",
     ]
 
 
 def _value(estimate: Json) -> str:
-    return f"{estimate['value']:.2f} ± {estimate['standard_error']:.2f}"
+    return f"{estimate['value']:.2f} ± {1.96 * estimate['standard_error']:.2f}"
 
 
 def _ceiling(estimate: Json) -> str:
@@ -190,7 +190,9 @@ def _labels(record: Json) -> list[list[str]]:
     for name in ("raw", "learned"):
         accuracy = record["encoders"][name].get("accuracy")
         if accuracy is not None:
-            both = f"{100 * accuracy['test']:.1f} ± {100 * accuracy['standard_error']:.1f}"
+            error = accuracy["standard_error"]
+            both = f"{100 * accuracy['test']:.1f}"
+            both += "" if error is None else f" ± {196 * error:.1f}"
             sides = [f"{100 * accuracy[f'{side} view']:.1f}" for side in ("first", "second")]
             rows.append([name, both, *sides])
     return rows

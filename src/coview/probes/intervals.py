@@ -1,11 +1,14 @@
 """Intervals over label draws and test sampling, by a paired two-way bootstrap."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 
 from coview.random import generator
+
+FEWEST_UNITS = 5
+"""Rows or groups below which resampling says nothing of an error."""
 
 Correct = Bool[np.ndarray, "draw test"]
 """Whether each test row was classified correctly under each draw of labels."""
@@ -17,8 +20,14 @@ class Resamples:
 
     test: Float[np.ndarray, "resample test"]
     units: int
-    """Rows, or groups of rows, that were drawn."""
+    """Rows that were drawn, or groups of rows."""
     seed: int
+
+    def weighted(self, weights: Float64[np.ndarray, " test"]) -> "Resamples":
+        """Return those of a weighted mean; units are as many as tell as much with equal weights."""
+        shares = weights / weights.sum()
+        alike = max(1, int(1 / np.square(shares).sum()))
+        return replace(self, test=self.test * weights, units=min(self.units, alike))
 
     def draws(self, count: int) -> Float[np.ndarray, "resample draw"]:
         """Return how often each of `count` draws occurs in each replicate."""
@@ -97,3 +106,15 @@ def interval(
     tail = (1 - coverage) / 2
     low, high = np.quantile(replicates, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def interval_of_difference(
+    ours: Float[np.ndarray, " resample"], theirs: Float[np.ndarray, " resample"], *, units: int
+) -> tuple[float, float]:
+    """Return the 95 % interval of a difference between two accuracies on the same rows.
+
+    Where no row or group was read differently it is ± 3 / units, by the rule of three.
+    """
+    if np.array_equal(ours, theirs):
+        return -3 / units, 3 / units
+    return interval(ours - theirs)

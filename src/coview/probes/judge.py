@@ -7,7 +7,14 @@ import torch
 from jaxtyping import Float, Int
 
 from coview.probes.draws import Count, label_draws
-from coview.probes.intervals import Correct, Resamples, interval, resample, resampled_accuracy
+from coview.probes.intervals import (
+    Correct,
+    Resamples,
+    interval,
+    interval_of_difference,
+    resample,
+    resampled_accuracy,
+)
 from coview.probes.linear import STRENGTHS
 from coview.probes.outcomes import (
     KNN_TEMPERATURE,
@@ -93,7 +100,9 @@ def judge(
         classes=tuple(classes),
         split={**{name: len(part.y) for name, part in parts.items()}, "disjoint_by": disjoint_by},
         results=tuple(results),
-        differences=tuple(_differences(results, replicates, next(iter(subjects)))),
+        differences=tuple(
+            _differences(results, replicates, next(iter(subjects)), units=shared.units)
+        ),
         settings={
             "labels_per_class": list(kept),
             "draws": draws,
@@ -207,6 +216,8 @@ def _differences(
     results: Sequence[Result],
     replicates: Replicates,
     first: str,
+    *,
+    units: int,
 ) -> list[Difference]:
     accuracy = {(r.subject, r.probe, r.labels_per_class): r.accuracy for r in results}
     found = []
@@ -222,7 +233,7 @@ def _differences(
                 probe=other.probe,
                 labels_per_class=other.labels_per_class,
                 difference=accuracy[ours] - other.accuracy,
-                interval=interval(replicates[ours] - replicates[theirs]),
+                interval=interval_of_difference(replicates[ours], replicates[theirs], units=units),
             )
         )
     return found

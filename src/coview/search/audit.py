@@ -4,9 +4,10 @@ Reading order: `audit_variants` (what is compared), `audit_critic` (how informat
 `audit_reading` (what a probe reads), then `audit_views` here.
 """
 
+import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from coview import data
-from coview.data import Dataset, fingerprint
+from coview.data import Dataset, fingerprint, label_fingerprint
 from coview.encoders import Encoder
 from coview.random import generator
 from coview.search import audit_critic as critic
@@ -111,7 +112,9 @@ def audit_views(
         "size": dataset.size,
         "steps": steps,
         "minutes": minutes if steps is None else None,
+        "groups": label_fingerprint(replace(dataset, labels=None, classes=())),
         "encoder": None if encoder is None else _name(encoder),
+        "weights": None if reader is None else _digest(reader),
         "seed": seed,
     }
     record = _begin(folder, asked, dataset, variants, of=len(policy.views))
@@ -126,6 +129,15 @@ def audit_views(
 
 def _name(encoder: "nn.Module | Path | str") -> str:
     return type(encoder).__name__ if isinstance(encoder, nn.Module) else str(encoder)
+
+
+def _digest(reader: nn.Module) -> str:
+    """Return a short hash of an encoder's weights."""
+    found = hashlib.sha256()
+    for name, values in reader.state_dict().items():
+        found.update(name.encode())
+        found.update(values.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()[:16]
 
 
 def _begin(
@@ -151,6 +163,7 @@ def _begin(
         "notes": notes,
         "variants": {},
     }
+    add_kept_warnings(record)
     folder.write(record, "audit.json")
     return record
 

@@ -29,6 +29,7 @@ from coview.encoders import Encoder, Projector
 from coview.information import Estimate
 from coview.information.estimate import value_warnings
 from coview.information.fit import CANDIDATES
+from coview.probes.intervals import FEWEST_UNITS
 from coview.random import generator, key, permutation
 from coview.training.devices import gains_from_channels_last
 from coview.training.job import channel_statistics
@@ -41,6 +42,9 @@ from coview.warn import warn
 
 FRACTIONS = (0.7, 0.1, 0.2)
 """Shares of the images that fit encoder and critics, choose the scale of scores, and measure."""
+
+FEWEST = 8
+"""Images below which a part is of no use."""
 
 BATCHES = (128, 128)
 """Images a step for the crop alone and for all operations."""
@@ -85,15 +89,27 @@ def divide(dataset: Dataset, *, seed: int) -> Parts:
 
 
 def divided(dataset: Dataset, fractions: tuple[float, float, float], *, seed: int) -> Splits:
-    """Divide the images, whole groups at a time unless there are too few of them, which is said."""
-    try:
+    """Divide the images, whole groups at a time unless they are too few or too uneven: it is said.
+
+    Few groups in a part are said too: an interval over its images knows nothing of other groups.
+    """
+    if dataset.groups is None:
         return split(dataset, fractions, seed=seed)
+    try:
+        parts = split(dataset, fractions, seed=seed)
     except ValueError:
-        if dataset.groups is None:
-            raise
+        parts = Splits(*(np.arange(0) for _ in fractions))
+    wanted = [part for part, share in zip(parts, fractions, strict=True) if share]
+    if min(map(len, wanted)) >= FEWEST:
+        if (few := len(np.unique(dataset.groups[wanted[-1]]))) < FEWEST_UNITS:
+            warn(
+                f"groups: images that measure are of {few}; that others differ is in no interval",
+                stacklevel=3,
+            )
+        return parts
     warn(
-        f"groups: images are of {len(np.unique(dataset.groups))}, too few to be kept whole: images "
-        "of one are in several parts, and more may seem to be shared than is",
+        f"groups: images are of {len(np.unique(dataset.groups))}, too few or too uneven to be kept "
+        "whole: images of one are in several parts, and more may seem to be shared than is",
         stacklevel=3,
     )
     return split(replace(dataset, groups=None), fractions, seed=seed)
@@ -406,7 +422,12 @@ def measure(
     critic = GaussianCritic.fitted(of(parts.critics, PASSES))
     choosing = critic(of(parts.choose, 1)[0])
     scale = max(SCALES, key=lambda factor: float(infonce(choosing * factor)))
-    return from_scores(torch.stack([critic(pair) for pair in of(parts.measure, PASSES)]) * scale)
+    found = from_scores(torch.stack([critic(pair) for pair in of(parts.measure, PASSES)]) * scale)
+    if (fitted := len(parts.critics)) > (dim := len(critic.mean)):
+        return found
+    few = f"{fitted} images fit a critic of {dim} dimensions: it finds less than is shared"
+    warned = replace(found.estimate, warnings=(*found.estimate.warnings, few))
+    return replace(found, estimate=warned)
 
 
 def from_scores(scores: Float[Tensor, "pass image image"]) -> Measured:

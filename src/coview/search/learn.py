@@ -8,6 +8,7 @@ critics (`learn_judge`).
 import json
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def learn_views(source: Any, **settings: Any) -> Path:  # noqa: ANN401
             them, or images of one channel are to be split.
         FileNotFoundError: If there is no such source, or nothing to resume.
         FileExistsError: If the folder exists and `resume` was not asked for.
-        RuntimeError: If the game has diverged with two seeds.
+        RuntimeError: If the game has failed with two seeds.
         coview.training.loop.Stopped: After a signal; `resume` goes on.
     """
     asked = Learning(source=source, **settings)
@@ -91,6 +92,7 @@ def _learn(asked: Learning) -> Path:
     folder = RunFolder(asked.out or _default_folder(asked))
     if not asked.resume:
         folder.check_free()
+    asked = replace(asked, resume=asked.resume and not folder.is_empty_start())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dataset = _open(asked)
     asked = resolve(asked, dataset)
@@ -250,11 +252,15 @@ def _checked(generator: PixelFlow, material: Material) -> dict[str, Any]:
 
 
 def _some(held: Held, most: int) -> Held:
-    """Return at most so many images; where few have labels, all of these first."""
-    known = held.known if len(held.known) < most else held.known[:0]
-    others = np.setdiff1d(np.arange(len(held.index)), known)
-    rows = np.linspace(0, len(others) - 1, min(len(others), most - len(known)))
-    return held.some(np.sort(np.concatenate([known, others[rows.astype(np.int64)]])))
+    """Return at most so many images, evenly spread, those with labels first."""
+
+    def spread(rows: np.ndarray, count: int) -> np.ndarray:
+        places = np.linspace(0, len(rows) - 1, min(len(rows), count)).astype(np.int64)
+        return rows[places]
+
+    known = spread(held.known, most)
+    others = np.setdiff1d(np.arange(len(held.index)), held.known)
+    return held.some(np.sort(np.concatenate([known, spread(others, most - len(known))])))
 
 
 def _play_stages(
@@ -283,7 +289,7 @@ def _play_stages(
             return games, learned.to(material.test.images.device)
         console.print(f"{failure['name']}: {failure['message']}", highlight=False)
     raise RuntimeError(
-        f"the game has diverged with two seeds ({failure['message']}); try a lower --learning-rate "
+        f"the game has failed with two seeds ({failure['message']}); try a lower --learning-rate "
         f"than {asked.learning_rate:g}"
     )
 

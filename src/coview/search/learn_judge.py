@@ -1,7 +1,6 @@
 """A frozen generator, judged: fresh encoders, a linear probe, fresh critics of several families."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,14 @@ from torch import Tensor
 from coview.data import Dataset
 from coview.information import Estimate, estimate_information
 from coview.information.critics import CriticName
-from coview.information.fit import Estimator
+from coview.information.fit import Estimator, divide
 from coview.probes import linear_probe
-from coview.probes.intervals import class_weights, resample, resampled_accuracy
+from coview.probes.intervals import (
+    FEWEST_UNITS,
+    class_weights,
+    resample,
+    resampled_accuracy,
+)
 from coview.search.learn_game import GameStep, Maker, Players, Turn
 from coview.search.learn_watch import Held, chunks, estimate_record, information, outlook
 from coview.training.loop import Observer, State, run
@@ -114,9 +118,19 @@ def judge_encoders(
             right = probe.predict(side("test")) == test.labels
             weights = class_weights(test.labels)
             drawn = resample(len(right), groups=test.groups, resamples=2000, seed=seed)
-            drawn = replace(drawn, test=drawn.test * weights)
+            drawn = drawn.weighted(weights)
             accuracy["test"] = float(right @ weights)
-            accuracy["standard_error"] = float(resampled_accuracy(right[None], drawn).std())
+            if drawn.units < FEWEST_UNITS:
+                warn(
+                    "labels: too few test images, or groups of them, have one of each class to "
+                    "tell how sure an accuracy is",
+                    stacklevel=3,
+                )
+            accuracy["standard_error"] = (
+                float(resampled_accuracy(right[None], drawn).std())
+                if drawn.units >= FEWEST_UNITS
+                else None
+            )
     return record | {"accuracy": accuracy}
 
 
@@ -145,11 +159,11 @@ def fresh_critics(
     rows = np.linspace(0, len(held.index) - 1, min(len(held.index), _MOST_CRITIC_IMAGES))
     some = held.some(rows.astype(np.int64))
     groups = some.groups
-    if groups is not None and (few := len(np.unique(groups))) < FEWEST_GROUPS:
+    if groups is not None and not _can_be_kept_whole(groups, seed):
         warn(
-            f"groups: images held out are of {few}, too few to be kept whole (at least "
-            f"{FEWEST_GROUPS}): images of one are in several parts, and more may seem to be shared "
-            "than is",
+            f"groups: images held out are of {len(np.unique(groups))}, too few (below "
+            f"{FEWEST_GROUPS}) or too uneven to be kept whole: images of one are in several parts, "
+            "and more may seem to be shared than is",
             stacklevel=2,
         )
         groups = None
@@ -171,6 +185,17 @@ def fresh_critics(
         row: dict[str, Any] = {"estimator": estimator, "critic": critic}
         records.append(row | {name: estimate_record(e) for name, e in found.items()})
     return records
+
+
+def _can_be_kept_whole(groups: np.ndarray, seed: int) -> bool:
+    """Return whether a critic's three parts can be of different groups."""
+    if len(np.unique(groups)) < FEWEST_GROUPS:
+        return False
+    try:
+        divide(len(groups), groups, seed)
+    except ValueError:
+        return False
+    return True
 
 
 @torch.no_grad()

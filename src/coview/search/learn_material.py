@@ -124,7 +124,7 @@ def prepare(dataset: Dataset, asked: Learning, splits: Splits | None = None) -> 
             f"objective {asked.objective!r} needs that; label more, or take unsupervised"
         )
     labelled = None if used is None else train.subset(used)
-    probe = train.subset(np.arange(1)) if labelled is None else labelled
+    probe = replace(train.subset(np.arange(1)), labels=None) if labelled is None else labelled
     parts = [_held(dataset.subset(part), places=part) for part in (splits.validation, splits.test)]
     unseen = np.concatenate([part.index for part in parts])
     groups = None if dataset.groups is None else dataset.groups[unseen]

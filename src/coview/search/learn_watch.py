@@ -313,7 +313,11 @@ def verdict(record: Mapping[str, Any]) -> dict[str, str]:
     errors = [
         math.hypot(row["learned"]["standard_error"], row["raw"]["standard_error"]) for row in rows
     ]
-    ceilings = [any("saturated" in w for w in row["raw"]["warnings"]) for row in rows]
+    ceilings = [
+        any("saturated" in warning for warning in row["raw"]["warnings"])
+        for row in rows
+        if row["raw"]["ceiling"] is not None
+    ]
     fell = [gap < -2 * error for gap, error in zip(gaps, errors, strict=True)]
     rose = [gap > 2 * error for gap, error in zip(gaps, errors, strict=True)]
     ranged = f"{min(gaps):+.2f} to {max(gaps):+.2f} nats".replace("-", "−")
@@ -326,7 +330,7 @@ def verdict(record: Mapping[str, Any]) -> dict[str, str]:
         word = "the fresh critics contradict each other"
     elif any(fell):
         word = "not every fresh critic finds that the learned views share less"
-    elif all(ceilings):
+    elif ceilings and all(ceilings):
         word = "whether less is shared cannot be told, at the ceiling"
     elif all(g - 2 * e > -SAME_NATS for g, e in zip(gaps, errors, strict=True)):
         word = "no less is shared"
@@ -339,12 +343,15 @@ def verdict(record: Mapping[str, Any]) -> dict[str, str]:
     if raw is None or learned is None:
         return {"word": word, "why": f"{why} Without labels nobody knows whether it was noise."}
     gain = 100 * (learned["test"] - raw["test"])
-    error = 100 * math.hypot(learned["standard_error"], raw["standard_error"])
+    errors_of_labels = [one["standard_error"] for one in (learned, raw)]
+    error = math.inf if None in errors_of_labels else 100 * math.hypot(*errors_of_labels)
     word += _of_labels(gain, error)
     why += (
-        f" A linear probe on fresh encoders reads the labels with {100 * learned['test']:.1f} % "
-        f"on the learned and {100 * raw['test']:.1f} % on the raw split ({gain:+.1f} points, "
-        f"standard error {error:.1f}, one training each)."
+        f" A linear probe on fresh encoders reads the labels of {learned['n']:,} test images with "
+        f"{100 * learned['test']:.1f} % balanced accuracy on the learned and "
+        f"{100 * raw['test']:.1f} % on the raw split ({gain:+.1f} points, "
+        f"{f'± {1.96 * error:.1f}' if math.isfinite(error) else 'how sure is not known'}, one "
+        "training each)."
     )
     return {"word": word, "why": why}
 

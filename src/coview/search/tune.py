@@ -19,7 +19,7 @@ from scipy.stats import kendalltau
 from coview import data, views
 from coview.data import Dataset, fingerprint, label_fingerprint
 from coview.encoders import Encoder
-from coview.probes.intervals import interval
+from coview.probes.intervals import FEWEST_UNITS, interval, interval_of_difference
 from coview.random import generator
 from coview.search import tune_points
 from coview.search.audit import LEAST_IMAGES
@@ -63,9 +63,6 @@ PROVISIONAL = 100
 """Labels of each class while the work is planned, if the trunk is to tell: five probes of so many
 take longest."""
 
-FEWEST_GROUPS = 5
-"""Groups of test images below which an interval over them says nothing."""
-
 DIVERGED = Judged(None, None, math.nan, math.nan, "diverged")
 
 _SHOWN = 4
@@ -83,8 +80,8 @@ def tune_views(source: Any, **settings: Any) -> Path:  # noqa: ANN401
     the three rungs takes as much time in all. The default is never left behind, as the reference.
     Points are judged by linear probes, shown few labels, on validation images: by the mean over
     classes of the share found. The best and the default are read once more on test images, which
-    choose nothing. Without labels points are judged by the effective rank of their representations;
-    a collapse counts as none.
+    can do no more than bring the default back. Without labels points are judged by the effective
+    rank of their representations; a collapse counts as none.
 
     The same call goes on after an interruption.
 
@@ -206,6 +203,7 @@ class _Tuning:
             "points": [],
             "splits": [],
         }
+        add_kept_warnings(record)
         self.folder.write(record, "tune.json")
         return record
 
@@ -421,14 +419,18 @@ class _Tuning:
         before = self._file(number, rung - 1) if rung else self._trunk
         policy, end = self._policy(_point(row)), self._file(number, rung)
         try:
-            encoder = self.trials.train(
-                policy,
-                steps,
-                start=before,
-                end=end,
-                advance=lambda: shown.advance(f"{row['name']}, rung {rung + 1}", 1),
-                skip=shown.skip,
-            )
+            if end.is_file():  # trained, and stopped while it was judged
+                encoder = self.trials.encoder(end)
+                shown.skip(steps)
+            else:
+                encoder = self.trials.train(
+                    policy,
+                    steps,
+                    start=before,
+                    end=end,
+                    advance=lambda: shown.advance(f"{row['name']}, rung {rung + 1}", 1),
+                    skip=shown.skip,
+                )
             judged = self.trials.judge(encoder, policy)
         except NonFinite:
             judged = DIVERGED
@@ -501,6 +503,8 @@ class _Tuning:
         tested, gain = self._test(best, default)
         if tested is not None and tested["interval"][0] <= tested["chance"]:
             best, gain = default, None
+        if gain is not None and gain["interval"][1] < 0:
+            best = default
         policy = replace(self._policy(_point(best)), name="tuned")
         policy.save(self.folder.path / "policy.json")
         self.folder.write_arrays("pictures.npz", **self._pictures())
@@ -545,13 +549,13 @@ class _Tuning:
             "images": len(readings.test),
             "chance": round(self._chance(readings.test), 4),
             "rung": rung + 1,
-            **_with_interval(found[0].value, found[0].replicates),
+            **_rounded(found[0].value, interval(found[0].replicates)),
         }
         if len(found) == 1:
             return tested, None
         ours, theirs = found
-        gain = _with_interval(ours.value - theirs.value, ours.replicates - theirs.replicates)
-        return tested, gain
+        edges = interval_of_difference(ours.replicates, theirs.replicates, units=ours.units)
+        return tested, _rounded(ours.value - theirs.value, edges)
 
     def _two_lines(self) -> dict[str, Any] | None:
         """Test whether accuracy rises and then falls over information, after the first rung."""
@@ -620,7 +624,7 @@ class _Tuning:
         if len(np.unique(self.dataset.labels[readings.test])) < 2:
             return "All test images are of one class"
         groups = self.dataset.groups
-        if groups is not None and (few := len(np.unique(groups[readings.test]))) < FEWEST_GROUPS:
+        if groups is not None and (few := len(np.unique(groups[readings.test]))) < FEWEST_UNITS:
             return f"Only {few} groups are among the test images"
         return ""
 
@@ -654,9 +658,8 @@ def _judged(judged: Judged, steps: int, seconds: float) -> dict[str, Any]:
     }
 
 
-def _with_interval(value: float, replicates: np.ndarray) -> dict[str, Any]:
-    low, high = interval(replicates)
-    return {"value": round(value, 4), "interval": [round(low, 4), round(high, 4)]}
+def _rounded(value: float, interval: tuple[float, float]) -> dict[str, Any]:
+    return {"value": round(value, 4), "interval": [round(edge, 4) for edge in interval]}
 
 
 def _point(row: dict[str, Any]) -> Point:

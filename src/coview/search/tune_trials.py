@@ -23,7 +23,12 @@ from coview.encoders import Encoder
 from coview.objectives import Objective
 from coview.probes import LinearProbe, linear_probe
 from coview.probes.draws import Count, label_draws
-from coview.probes.intervals import class_weights, resample, resampled_accuracy
+from coview.probes.intervals import (
+    FEWEST_UNITS,
+    class_weights,
+    resample,
+    resampled_accuracy,
+)
 from coview.random import generator
 from coview.search import audit_critic as critic
 from coview.search.audit_critic import Measured, Parts
@@ -57,7 +62,7 @@ class Readings(NamedTuple):
     """Labelled images: those that each of several probes is fitted on, and those that judge it.
 
     `draws` are of `train`; `judged` judge every point, and choose the strengths of the probes;
-    `test` are read once, at the end, and choose nothing.
+    `test` are read once, at the end, and can only bring the default back.
     """
 
     train: Int64[np.ndarray, " train"]
@@ -67,10 +72,19 @@ class Readings(NamedTuple):
 
 
 class Accuracy(NamedTuple):
-    """Balanced accuracy: the mean over classes of the share found, and its replicates."""
+    """Balanced accuracy: the mean over classes of the share found, and its replicates.
+
+    `units` are the images or groups of one weight that tell as much.
+    """
 
     value: float
     replicates: Float[np.ndarray, " resample"]
+    units: int
+
+    @property
+    def standard_error(self) -> float | None:
+        """None where there are too few units to tell."""
+        return float(self.replicates.std()) if self.units >= FEWEST_UNITS else None
 
 
 class Judged(NamedTuple):
@@ -289,7 +303,7 @@ class Trials:
             return Judged(None, None, *about)
         known = seen[np.searchsorted(rows, validation)]
         accuracy = self._accuracy(self._probes(encoder, known), known, validation)
-        return Judged(accuracy.value, float(accuracy.replicates.std()), *about)
+        return Judged(accuracy.value, accuracy.standard_error, *about)
 
     def test(self, encoder: Encoder) -> Accuracy:
         """Read the test images out; two encoders' replicates are of the same images and probes."""
@@ -366,8 +380,9 @@ class Trials:
             resamples=2000,
             seed=self.settings.seed,
         )
-        weighted = replace(resamples, test=resamples.test * weights)
-        return Accuracy(float((right @ weights).mean()), resampled_accuracy(right, weighted))
+        weighted = resamples.weighted(weights)
+        value = float((right @ weights).mean())
+        return Accuracy(value, resampled_accuracy(right, weighted), weighted.units)
 
     def _job(self, maker: Policy | Mixture, steps: int) -> Job:
         settings = replace(self.settings, views=maker)
