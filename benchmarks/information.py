@@ -4,10 +4,11 @@ usage: python benchmarks/information.py [FILE.npz] [--tasks 0 1 ...] [--work FOL
 
 The ten tasks of coview.information.benchmark_tasks and six others: the Gaussian staircase at 4
 nats, its cube, a discrete and a mixed pair, images with label noise, scenes; with FILE (x_train,
-y_train) also pairs of its images of a class. Ten seeds, 5,000 pairs each. A seed is a fresh sample
-and, for critics, fresh weights. Coverage is the share of seeds whose value ± 1.96 standard errors
-holds the truth: for a bound it is also the bound's slack that counts. Samples are drawn once;
-critics of all seeds of a task are fitted as one ensemble. KSG is left out above 60 dimensions,
+y_train) also pairs of its images of a class. Ten seeds, 5,000 pairs each. A seed is a fresh sample;
+split, first weights and batches of critics are the same for all, so that the spread leaves out
+theirs. Coverage is the share of seeds whose value ± 1.96 standard errors holds the truth: for a
+bound it is also the bound's slack that counts. Samples are drawn once; critics of all seeds of a
+task are fitted as one ensemble. KSG is left out above 60 dimensions,
 where its distances say little, plug-in where a side is no list of symbols, linear correlation for
 images and for symbols (what they share makes it infinite), Gaussian conditionals for images. χ² has
 a unit of its own and is not here. One thread a task, two side by side, or `--workers`. Finished

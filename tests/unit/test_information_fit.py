@@ -22,7 +22,7 @@ from coview.information import (
     student,
 )
 from coview.information import fit as fitting
-from coview.information.fit import FRACTIONS, _Data, _Ensemble, _Scaled, divide
+from coview.information.fit import FRACTIONS, _Batches, _Data, _Ensemble, _Scaled, divide, matrices
 from coview.random import generator, torch_generator
 
 QUICK = {"steps": 100, "batch_size": 48, "learning_rate": 4e-3}
@@ -94,17 +94,139 @@ def test_a_given_frozen_encoder():
     torch.testing.assert_close(encoder.weight, before, rtol=0, atol=0)
 
 
-def test_groups_are_undivided_and_side_by_side():
+def test_groups_are_undivided():
     groups = generator("groups").integers(40, size=500)
     parts = divide(500, groups, 0)
     sets = [set(groups[part].tolist()) for part in parts]
     assert sum(map(len, sets)) == 40
     assert sorted(torch.cat(parts).tolist()) == list(range(500))
-    for part in parts:
-        changes = np.count_nonzero(np.diff(groups[part]))
-        assert changes == len(set(groups[part].tolist())) - 1
     plain = divide(500, None, 0)
     assert [len(part) for part in plain] == [round(500 * f) for f in FRACTIONS]
+
+
+def test_rows_of_a_matrix_are_in_random_order():
+    found = matrices(torch.arange(3000, 7500), None, 1024, 0)
+    assert (found.rows.shape, found.aligned) == ((4, 1125), 1)
+    assert len(set(found.rows.flatten().tolist())) == 4500
+    for rows in found.rows:  # each from all of a sorted set
+        assert float(rows.double().mean()) == pytest.approx(5250, abs=200)
+    small = matrices(torch.arange(100), None, 1024, 0)
+    assert sorted(small.rows.flatten().tolist()) == list(range(100))
+
+
+def test_a_matrix_has_one_row_of_each_group():
+    sizes = [1, 7, 3, 9, 5, 5]
+    groups = np.repeat(np.arange(6) + 40, sizes)
+    found = matrices(torch.arange(30), groups, 4, 0)
+    assert (found.rows.shape, found.aligned) == ((5, 6), 5)
+    of = groups[found.rows.numpy()]
+    assert (of == of[0]).all()
+    assert sorted(of[0].tolist()) == list(range(40, 46))
+    for place, group in enumerate(of[0].tolist()):
+        assert len(set(found.rows[:, place].tolist())) == min(5, sizes[group - 40])
+    many = matrices(torch.arange(90), np.arange(90) // 3, 8, 0)  # 30 groups: three sets of ten
+    assert (many.rows.shape, many.aligned) == ((9, 10), 3)
+    of = (many.rows // 3).reshape(3, 3, 10)
+    assert bool((of == of[:, :1]).all())
+    assert sorted(of[:, 0].flatten().tolist()) == list(range(30))
+
+
+def test_a_batch_has_no_two_rows_of_a_group():
+    groups = np.repeat(np.arange(12), np.arange(1, 13))
+    batches = iter(_Batches(torch.arange(78), groups, 5, torch_generator(0, "b")))
+    seen = [next(batches) for _ in range(400)]
+    for rows in seen:
+        assert len(set(groups[rows].tolist())) == 5
+    assert set(torch.cat(seen).tolist()) == set(range(78))
+
+
+class Exact(nn.Module):
+    """The log-ratio of two columns of correlation ρ, summed; nothing is learnt."""
+
+    def forward(self, x, y):
+        rho = 0.8
+        x, y = x.flatten(1)[:, None], y.flatten(1)[None]
+        quadratic = (rho**2 * (x.square() + y.square()) - 2 * rho * x * y) / (2 * (1 - rho**2))
+        return (-quadratic - 0.5 * math.log(1 - rho**2)).sum(-1)
+
+
+@pytest.mark.parametrize("estimator", ["infonce", "dv", "interpolated"])
+def test_rows_of_a_group_do_not_pass_for_strangers(estimator):
+    rng = generator("alike", estimator)
+    centre, noise = rng.normal(size=(300, 1, 2)), rng.normal(size=(2, 300, 10, 2))
+    x = 0.95 * centre + math.sqrt(1 - 0.95**2) * noise[0]
+    y = 0.8 * x + 0.6 * (0.95 * rng.normal(size=(300, 1, 2)) + math.sqrt(1 - 0.95**2) * noise[1])
+    x, y = (side.reshape(3000, 2) for side in (x, y))
+    found = estimate_information(
+        x, y, estimator=estimator, critic=lambda *_: Exact(), groups=np.arange(3000) // 10
+    )
+    truth = -math.log(1 - 0.8**2)
+    assert abs(found.value - truth) < 3.5 * found.standard_error
+    assert 0.03 < found.standard_error < 0.3  # of 75 groups, whatever their size
+    assert found.n == 75
+    if estimator == "infonce":
+        assert found.ceiling_name == "log 75"
+
+
+def test_few_groups_are_a_warning():
+    found = estimate_information(
+        X[:400], Y[:400], critic=lambda *_: Exact(), groups=np.arange(400) // 10
+    )
+    assert "10 groups measure: more could not be told than log 10 nats" in found.warnings
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (np.where(np.arange(400) < 300, np.nan, np.arange(400.0)), "some rows have none"),
+        (
+            np.arange(400) // 50,
+            r"too few groups, 8: the parts would have \[5, 1, 2\]",
+        ),
+        (np.arange(399), "one entry a row, 400"),
+    ],
+)
+def test_groups_that_cannot_be_used_are_refused(groups, message):
+    with pytest.raises(ValueError, match=message):
+        estimate_information(X[:400], Y[:400], groups=groups)
+
+
+def test_an_encoder_for_both_sides():
+    def build(*_):
+        encoder = nn.Sequential(nn.Linear(1, 16), nn.ReLU(), nn.Linear(16, 8))
+        return Separable(encoder, encoder)
+
+    for pairs in ([(X, Y)], [(X, Y)] * 2):
+        for found in estimate_each(pairs, critic=build, **QUICK):
+            assert found.value == pytest.approx(TASK.information, abs=0.2)
+
+
+def test_an_encoder_that_cannot_be_batched():
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru = nn.GRU(1, 8, batch_first=True)
+
+        def forward(self, x):
+            return self.gru(x.flatten(1)[..., None])[0][:, -1]
+
+    found = estimate_information(
+        X[:400], Y[:400], critic=lambda *_: Separable(Recurrent(), Recurrent()), steps=60
+    )
+    assert found.value > 3 * found.standard_error > 0
+
+
+def test_a_critic_without_a_matrix_is_refused():
+    class Rows(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+
+        def forward(self, x, y):
+            return self.scale * (x * y).sum(1)
+
+    with pytest.raises(ValueError, match=r"critic must return scores \[row, column\]"):
+        estimate_information(X[:200], Y[:200], critic=lambda *_: Rows())
 
 
 def test_too_few_steps_are_reported():
@@ -123,12 +245,11 @@ def scripted(monkeypatch, looks, steps):
     ensemble = _Ensemble(narrow((1,), (1,)), len(looks[0]))
     doubts = ensemble.fit(
         _Data([pair] * len(looks[0])),
-        divide(1600, None, 0),
+        _Batches(torch.arange(960), None, 32, torch_generator(0, "batches")),
+        torch.arange(960, 1024)[None],
         objective=nwj,
         averaged=False,
-        seed=0,
         steps=steps,
-        batch_size=32,
         learning_rate=4e-3,
     )
     return [

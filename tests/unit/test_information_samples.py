@@ -430,7 +430,7 @@ def test_fewer_pairs_than_dimensions():
         canonical(x, y)
     more = dense(10).sample(150, 0)
     assert any("under 10 each" in warning for warning in canonical(*more).warnings)
-    assert any("15 pairs of 20 dimensions" in warning for warning in ksg(x, y).warnings)
+    assert any("15 pairs are too few for 20 dimensions" in warning for warning in ksg(x, y).warnings)
 
 
 def test_a_copy_is_infinite_for_canonical():
@@ -500,3 +500,28 @@ def test_arrays_as_files_and_slices_give_them():
         ksg(x.astype(object), y)
     with pytest.raises(ValueError, match="y must be"):
         ksg(x, y.astype(str))
+
+
+def test_ksg_says_when_it_still_grows():
+    x, noise = generator("grows").normal(size=(2, 1000, 1))
+    wavy, smooth = ksg(x, np.sin(20 * x)), ksg(x, x + noise)
+    (grows,) = wavy.warnings
+    assert grows.startswith("still grows with n: parts of 100 pairs find 0.")
+    assert smooth.warnings == ()
+    order = np.argsort(x[:, 0])  # its parts are drawn at random
+    assert ksg(x[order], (x + noise)[order]).standard_error < 2 * smooth.standard_error
+
+
+def test_ksg_of_few_pairs_has_no_error():
+    x = generator("few").normal(size=(8, 1))
+    found = ksg(x, x + generator("few", 1).normal(size=(8, 1)))
+    assert math.isinf(found.standard_error)
+    assert "8 pairs have no error: that takes 2 (k + 1) = 12 of them" in found.warnings
+    assert not any("extreme" in warning for warning in found.warnings)
+
+
+def test_masked_values_and_what_is_no_number_are_refused():
+    x = generator("masked").normal(size=20)
+    with pytest.raises(ValueError, match="y has masked values"):
+        canonical(x, np.ma.masked_array(x, x > 1))
+    assert canonical(x, np.ma.masked_array(x, np.zeros(20, bool))).n == 20

@@ -408,3 +408,20 @@ def test_conditionals_of_constant_or_few_rows_are_reported(name):
     )
     more = estimate_from_conditional(normal(9, 6), normal(9, 6), normal(9, 6), estimator=name)
     assert not any("dimensions" in w or "constant" in w for w in more.warnings)
+
+
+def test_places_of_one_group_are_left_out_together():
+    scores = normal(20, 20)
+    once = estimate_from_scores(scores, "nwj")
+    thrice = estimate_from_scores(scores.expand(3, 20, 20), "nwj", aligned=3)
+    assert (thrice.value, thrice.standard_error, thrice.n) == pytest.approx(
+        (once.value, once.standard_error, 20)
+    )
+    apart = estimate_from_scores(scores.expand(3, 20, 20), "nwj")
+    assert apart.standard_error == pytest.approx(once.standard_error / math.sqrt(3))
+    sets = normal(16, 6, 6)
+    found = estimate_from_scores(sets, "nwj", aligned=2)
+    of_set = nwj(sets).reshape(8, 2).mean(1)
+    assert found.standard_error == pytest.approx(float(of_set.std()) / math.sqrt(8))
+    with pytest.raises(ValueError, match="aligned must divide the 16 batches, got 3"):
+        estimate_from_scores(sets, "nwj", aligned=3)

@@ -67,8 +67,11 @@ def estimate_from_conditional(
         estimator: Which bound.
 
     Raises:
-        ValueError: If the shapes differ, there are fewer than 4 rows, or values are not finite.
+        ValueError: If there is no such estimator, the shapes differ, there are fewer than 4 rows,
+            or values are not finite.
     """
+    if estimator not in ("club", "l1out", "vub"):
+        raise ValueError(f"estimator must be one of club, l1out, vub; got {estimator!r}")
     if not (y.shape == mean.shape == log_variance.shape and y.ndim == 2 and len(y) >= 4):
         raise ValueError(
             "y, mean and log_variance must have one shape [n >= 4, dim], got "

@@ -108,11 +108,13 @@ def paired_rows(x: Rows, y: Rows) -> tuple[Tensor, Tensor]:
 
 
 def _rows(name: str, values: Rows) -> Tensor:
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise ValueError(f"{name} has masked values: leave these rows out")
     if isinstance(values, np.ndarray):
         values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
     try:
         rows = torch.as_tensor(values).detach()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{name} must be [n >= 4, ...] of real numbers: {error}") from error
     rows = rows[:, None] if rows.ndim == 1 else rows
     if rows.ndim < 2 or len(rows) < 4 or rows[0].numel() < 1 or rows.is_complex():

@@ -1,17 +1,18 @@
 """Information from samples by a critic: fit, choose and measure, each on rows of its own."""
 
+import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from coview.data.splits import Splits, split
+from coview.data.splits import split
 from coview.information import scores as formulas
 from coview.information.conditional import (
     GaussianConditional,
@@ -32,6 +33,9 @@ FRACTIONS = (0.6, 0.15, 0.25)
 
 CANDIDATES = 1024
 """Pairs in a matrix of the measurement, at most twice as many: for InfoNCE the K of log K."""
+
+FEW_GROUPS = 30
+"""Groups that measure below which a warning says what that limits."""
 
 CHECK_EVERY = 50
 """Steps between looks at the rows that choose."""
@@ -74,7 +78,7 @@ def estimate_information(
     *,
     estimator: Estimator = "infonce",
     critic: CriticName | BuildCritic = "separable",
-    groups: Int[np.ndarray, " n"] | None = None,
+    groups: Shaped[np.ndarray, " n"] | None = None,
     seed: int = 0,
     steps: int = 2000,
     batch_size: int = 256,
@@ -95,19 +99,21 @@ def estimate_information(
         critic: A name, or what builds any module that scores x [row, ...] against y [column, ...];
             it runs in evaluation mode. For a given encoder build a `Separable` around it. A
             module's attribute `temperature`, if any, is taken as that of cosine scores.
-        groups: Group of each row; no group is in two parts, and the standard error keeps the rows
-            of a group together.
+        groups: Group of each row, whose members are no strangers to each other: no group is in two
+            parts or twice in a matrix, each counts as much as another, and the standard error is
+            over groups.
         seed: Of split, weights and batches.
         steps: At most; fitting ends earlier when the rows that choose see no gain for 500.
         batch_size: Pairs a step, at most those that fit.
         learning_rate: Adam's.
 
     Returns:
-        The estimate, measured in matrices of 1,024 to 2,047 pairs, or of all if there are fewer.
+        The estimate, measured in matrices of 1,024 to 2,047 pairs in random order, or of all if
+        there are fewer; with groups, of one pair of each of so many groups.
 
     Raises:
         ValueError: If the samples are unpaired, too few, or not finite, or a setting is out of
-            range.
+            range, or the critic scores no matrix.
     """
     return estimate_each(
         [(x, y)],
@@ -126,7 +132,7 @@ def estimate_each(
     *,
     estimator: Estimator = "infonce",
     critic: CriticName | BuildCritic = "separable",
-    groups: Int[np.ndarray, " n"] | None = None,
+    groups: Shaped[np.ndarray, " n"] | None = None,
     seed: int = 0,
     steps: int = 2000,
     batch_size: int = 256,
@@ -144,24 +150,26 @@ def estimate_each(
     if len(shapes) != 1:
         raise ValueError(f"pairs must all have the same shapes, got {sorted(shapes)}")
     parts = divide(len(sides[0][0]), groups, seed)
+    measured = matrices(parts[2], groups, CANDIDATES, seed)
     scaled = [tuple(_Scaled.fitted(side, parts[0]) for side in pair) for pair in sides]
     ensemble = _Ensemble(_build(critic, estimator, sides[0], seed), len(pairs))
     way = _WAYS[estimator]
     doubts = ensemble.fit(
         _Data(scaled),
-        parts,
+        _Batches(parts[0], groups, batch_size, torch_generator(seed, "batches")),
+        matrices(parts[1], groups, batch_size, seed).rows,
         objective=way.objective,
         averaged=estimator == "mine",
-        seed=seed,
         steps=steps,
-        batch_size=batch_size,
         learning_rate=learning_rate,
     )
     found = []
     for member, (pair, rows) in enumerate(zip(scaled, sides, strict=True)):
-        estimate = _measure(ensemble.member(member), pair, parts[2], way.reading)
+        fitted = ensemble.member(member)
+        estimate = _measure(fitted, pair, measured, way.reading)
         notes = [*data_warnings(*rows), *estimate.warnings, *doubts[member]]
-        fitted = ensemble.critic
+        if groups is not None and (count := measured.rows.shape[1]) < FEW_GROUPS:
+            notes.append(f"{count} groups measure: more could not be told than log {count} nats")
         if isinstance(fitted, GaussianConditional):
             with torch.no_grad():
                 notes += floor_warnings(fitted.moments(pair[0][parts[2]])[1])
@@ -184,7 +192,7 @@ def _check(estimator: str, steps: int, batch_size: int, learning_rate: float) ->
 class _Grouped:
     """What `split` looks at."""
 
-    groups: Int[np.ndarray, " n"] | None
+    groups: Shaped[np.ndarray, " n"] | None
     count: int
     labels: None = None
 
@@ -192,22 +200,72 @@ class _Grouped:
         return self.count
 
 
-def divide(count: int, groups: np.ndarray | None, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the rows that fit, choose and measure; those of a group side by side.
+def divide(
+    count: int, groups: Shaped[np.ndarray, " n"] | None, seed: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the rows that fit, choose and measure; no group is in two of them.
 
     Raises:
-        ValueError: If a part would have fewer than 4 rows, or groups are not one for each row.
+        ValueError: If a part would have fewer than 4 rows or groups, or groups are not one known
+            for each row.
     """
-    groups = None if groups is None else np.asarray(groups)
-    if groups is not None and groups.shape != (count,):
-        raise ValueError(f"groups must have one entry a row, {count}; got shape {groups.shape}")
-    parts = split(_Grouped(groups, count), FRACTIONS, seed=seed)
-    if min(map(len, parts)) < 4:
-        raise ValueError(f"too few rows, {count}: the parts would hold {list(map(len, parts))}")
     if groups is not None:
-        parts = Splits(*(part[np.argsort(groups[part], kind="stable")] for part in parts))
+        groups = np.asarray(groups)
+        if groups.shape != (count,):
+            raise ValueError(f"groups must have one entry a row, {count}; got shape {groups.shape}")
+        if groups.dtype.kind == "f" and not np.isfinite(groups).all():
+            raise ValueError("groups: some rows have none (not a number)")
+    parts = split(_Grouped(groups, count), FRACTIONS, seed=seed)
+    units = [len(part) if groups is None else len(np.unique(groups[part])) for part in parts]
+    if min(units) < 4:
+        few = f"rows, {count}" if groups is None else f"groups, {len(np.unique(groups))}"
+        raise ValueError(f"too few {few}: the parts would have {units}, each needs 4")
     fit, choose, measure = (torch.from_numpy(part) for part in parts)
     return fit, choose, measure
+
+
+class Matrices(NamedTuple):
+    """Rows of each matrix of scores, [matrix, place].
+
+    With groups, `aligned` successive matrices have rows of the same groups at the same places.
+    """
+
+    rows: Tensor
+    aligned: int
+
+
+def matrices(
+    part: Int[Tensor, " row"], groups: Shaped[np.ndarray, " n"] | None, size: int, seed: int
+) -> Matrices:
+    """Put rows in random order into matrices of `size` or a little more, or of all if fewer.
+
+    What is off the diagonal must be a pair of strangers: successive rows are none where a set is
+    sorted, and the rows of a group never are. So a matrix has one row of each of its groups, and
+    there are as many in turn as a group has rows on average; those of small groups come again.
+    """
+    draw = torch_generator(seed, "matrices", len(part))
+    if groups is None:
+        table = part[torch.randperm(len(part), generator=draw)][None]
+    else:
+        members = _members(part, groups)
+        rounds = -(-len(part) // len(members))
+        columns = [rows[torch.randperm(len(rows), generator=draw)] for rows in members]
+        order = torch.randperm(len(columns), generator=draw).tolist()
+        turns = torch.arange(rounds)
+        table = torch.stack([columns[i][turns % len(columns[i])] for i in order], 1)
+    rounds, places = table.shape
+    count = max(1, places // size)
+    each = places // count
+    cut = table[:, : count * each].reshape(rounds, count, each)
+    return Matrices(cut.transpose(0, 1).flatten(0, 1), rounds)
+
+
+def _members(part: Tensor, groups: np.ndarray) -> list[Tensor]:
+    """Return the rows of each group of a part."""
+    _, place = np.unique(np.asarray(groups)[part.numpy()], return_inverse=True)
+    order = np.argsort(place, kind="stable")
+    cuts = np.flatnonzero(np.diff(place[order])) + 1
+    return [part[torch.from_numpy(rows)] for rows in np.split(order, cuts)]
 
 
 @dataclass(frozen=True)
@@ -270,7 +328,7 @@ class _Ensemble:
     """Copies of a critic with weights of their own, run as one."""
 
     def __init__(self, critic: nn.Module, members: int) -> None:
-        self.critic = critic
+        self.critic, self._own = critic, copy.deepcopy(critic)
         self.weights, self.buffers = stack_module_state([critic] * members)
         self.members = members
 
@@ -283,26 +341,37 @@ class _Ensemble:
             out: Tensor = functional_call(self.critic, (weights, buffers), (x, y))
             return out
 
-        found: Tensor = vmap(of_member)(self.weights, self.buffers, x, y)
+        if self.members == 1:  # some modules cannot be batched
+            weights, buffers = (
+                {name: stacked[0] for name, stacked in each.items()}
+                for each in (self.weights, self.buffers)
+            )
+            found = of_member(weights, buffers, x[0], y[0])[None]
+        else:
+            found = vmap(of_member)(self.weights, self.buffers, x, y)
+        if found.shape != (expected := (self.members, x.shape[1], y.shape[1])):
+            raise ValueError(
+                f"critic must return scores [row, column], here {expected[1:]}; got "
+                f"{tuple(found.shape[1:])}"
+            )
         return found
 
     def member(self, number: int) -> nn.Module:
         """Return the critic with the weights of a member; good until the next call."""
         with torch.no_grad():
-            for name, weight in self.critic.named_parameters():
+            for name, weight in self._own.named_parameters():
                 weight.copy_(self.weights[name][number])
-        return self.critic
+        return self._own
 
     def fit(
         self,
         data: _Data,
-        parts: tuple[Tensor, Tensor, Tensor],
+        batches: Iterable[Tensor],
+        choosing: Tensor,
         *,
         objective: Callable[[Tensor], Tensor],
         averaged: bool,
-        seed: int,
         steps: int,
-        batch_size: int,
         learning_rate: float,
     ) -> list[list[str]]:
         """Fit, and keep each member's best weights; return what to doubt about each.
@@ -310,15 +379,16 @@ class _Ensemble:
         A member that would have stopped alone keeps what it has while the others go on.
         """
         learnt = [weight for weight in self.weights.values() if weight.requires_grad]
+        if not learnt:
+            return [[] for _ in range(self.members)]
         optimiser = torch.optim.Adam(learnt, lr=learning_rate)
-        batches = _batches(parts[0], batch_size, torch_generator(seed, "batches"))
         best = torch.full((self.members,), -math.inf)
         best_at, finite_at, seen_at = torch.zeros(3, self.members, dtype=torch.long)
         stopped = torch.zeros(self.members, dtype=torch.bool)
         kept = [weight.detach().clone() for weight in learnt]
         average: Tensor | None = None
-        for step in range(1, steps + 1):
-            scores = self.scores(*data[next(batches)])
+        for step, rows in zip(range(1, steps + 1), batches, strict=False):
+            scores = self.scores(*data[rows])
             if averaged:
                 average = formulas.moving_average(average, scores)
                 gain = formulas.mine(scores, average)
@@ -330,7 +400,7 @@ class _Ensemble:
             if step % CHECK_EVERY and step != steps:
                 continue
             with torch.no_grad():
-                values = self._choose(data, parts[1], batch_size, objective)
+                values = self._choose(data, choosing, objective)
                 finite = values.isfinite() & ~stopped
                 better = finite & (values > best)
                 best = torch.where(better, values, best)
@@ -347,10 +417,9 @@ class _Ensemble:
         return [list(_doubts(*look, steps)) for look in looks]
 
     def _choose(
-        self, data: _Data, part: Tensor, size: int, objective: Callable[[Tensor], Tensor]
+        self, data: _Data, choosing: Tensor, objective: Callable[[Tensor], Tensor]
     ) -> Tensor:
-        batches = part.chunk(max(1, len(part) // size))
-        return torch.stack([objective(self.scores(*data[rows])) for rows in batches]).mean(0).cpu()
+        return torch.stack([objective(self.scores(*data[rows])) for rows in choosing]).mean(0).cpu()
 
 
 def _doubts(best_at: int, finite_at: int, seen_at: int, steps: int) -> Iterator[str]:
@@ -376,32 +445,46 @@ def _doubts(best_at: int, finite_at: int, seen_at: int, steps: int) -> Iterator[
         yield f"still rising after {steps} steps: more may find more"
 
 
-def _batches(part: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield rows without end, in shuffled passes; no row is twice in a batch."""
-    while True:
-        order = part[torch.randperm(len(part), generator=generator)]
-        for start in range(0, max(1, len(part) - size + 1), size):
-            yield order[start : start + size]
+@dataclass(frozen=True)
+class _Batches:
+    """Batches without end, in shuffled passes; no row, or no two of a group, in one of them."""
+
+    part: Tensor
+    groups: Shaped[np.ndarray, " n"] | None
+    size: int
+    generator: torch.Generator
+
+    def __iter__(self) -> Iterator[Tensor]:
+        whole = (
+            list(self.part[:, None]) if self.groups is None else _members(self.part, self.groups)
+        )
+        rows, sizes = torch.cat(whole), torch.tensor([len(one) for one in whole])
+        first = sizes.cumsum(0) - sizes
+        while True:
+            order = torch.randperm(len(whole), generator=self.generator)
+            shares = torch.rand(len(whole), generator=self.generator, dtype=torch.float64)
+            drawn = rows[first + (shares * sizes).long()][order]
+            for start in range(0, max(1, len(drawn) - self.size + 1), self.size):
+                yield drawn[start : start + self.size]
 
 
 @torch.no_grad()
-def _measure(critic: nn.Module, pair: tuple[_Scaled, ...], part: Tensor, reading: str) -> Estimate:
+def _measure(
+    critic: nn.Module, pair: tuple[_Scaled, ...], measured: Matrices, reading: str
+) -> Estimate:
     if isinstance(critic, GaussianConditional) and reading == "vub":
+        part = measured.rows[:: measured.aligned].flatten()  # one row of each group
         y = pair[1][part].flatten(1)
         return estimate_from_conditional(y, *critic.moments(pair[0][part]), estimator="vub")
-    count = max(1, len(part) // CANDIDATES)
-    size = len(part) // count
-    matrices = torch.stack(
-        [
-            _all_scores(critic, *(side[rows] for side in pair))
-            for rows in torch.split(part, size)[:count]
-        ]
+    scores = torch.stack(
+        [_all_scores(critic, *(side[rows] for side in pair)) for rows in measured.rows]
     )
     temperature = getattr(_bare(critic), "temperature", None)
     return formulas.estimate_from_scores(
-        matrices,
+        scores,
         reading,  # type: ignore[arg-type]
         temperature=None if temperature is None else float(temperature),
+        aligned=measured.aligned,
     )
 
 

@@ -19,12 +19,16 @@ from coview.information.estimate import (
     repeats,
     value_warnings,
 )
+from coview.random import generator
 
 HIGH_DIMENSION = 10
 """Dimensions of the pair beyond which nearest neighbours are not near."""
 
 PARTS = 16
 """Disjoint parts of the samples whose estimates give the spread."""
+
+_GROWTH = 0.1
+"""Nats more than the parts find, from which on the estimate is said to grow with n."""
 
 _BLOCK = 512
 
@@ -41,7 +45,8 @@ def ksg(x: Rows, y: Rows, *, neighbours: int = 5, variant: Literal[1, 2] = 1) ->
     as n log n where x and y have one column each.
 
     Bias: about 0 for independent or smooth dependence in a few dimensions; below the truth in high
-    dimensions, for strong dependence (n must grow as e^I) and for heavy tails. The ceiling is
+    dimensions, for strong dependence (n must grow as e^I) and for heavy tails. Where that shows,
+    parts of the samples finding much less, it is a warning. The ceiling is
     ψ(n) − ψ(k), less 1/k in the second form. The standard error is that of 2 to 16 disjoint parts
     of the samples, scaled to all (holmes2019estimation): neighbours share their errors, so that
     the spread of single terms says too little. Columns are scaled to unit variance first; nothing
@@ -66,11 +71,16 @@ def ksg(x: Rows, y: Rows, *, neighbours: int = 5, variant: Literal[1, 2] = 1) ->
     if variant not in (1, 2):
         raise ValueError(f"variant must be 1 or 2, got {variant}")
     a, b = _standardised(a), _standardised(b)
-    value, error = _ksg(a, b, k, variant), _error_by_parts(a, b, k, variant)
+    value = _ksg(a, b, k, variant)
+    of_parts = _by_parts(a, b, k, variant)
+    error = float(np.std(of_parts, ddof=1) / math.sqrt(len(of_parts))) if of_parts else math.inf
     lost = 1 / k if variant == 2 else 0.0
     ceiling = float(digamma(n) - digamma(k) - lost)
     dims = a.shape[1] + b.shape[1]
     far = f"{dims} dimensions: nearest neighbours are far, the estimate is too low"
+    few = f"{n} pairs have no error: that takes 2 (k + 1) = {2 * (k + 1)} of them"
+    risen = value - float(np.mean(of_parts)) if of_parts else 0.0
+    grows = f"still grows with n: parts of {n // max(1, len(of_parts))} pairs find {risen:.2f} less"
     ties = "with ties in one side variant 2 is too low: take variant 1, or plug_in for symbols"
     tied = variant == 2 and any(map(repeats, paired_rows(x, y)))
     return Estimate(
@@ -83,8 +93,9 @@ def ksg(x: Rows, y: Rows, *, neighbours: int = 5, variant: Literal[1, 2] = 1) ->
         estimator=f"ksg{variant}",
         warnings=(
             *data_warnings(*paired_rows(x, y)),
-            *value_warnings(value, error, ceiling, n, "point"),
+            *([few] if not of_parts else value_warnings(value, error, ceiling, n, "point")),
             *([far] if dims > HIGH_DIMENSION else []),
+            *([grows] if of_parts and risen > max(3 * error, _GROWTH) else []),
             *([ties] if tied else []),
         ),
     )
@@ -131,17 +142,17 @@ def _near_in_order(
         yield [_others_within(side, _extent(side, nearest)) for side in (a, b)]
 
 
-def _error_by_parts(
+def _by_parts(
     a: Float[np.ndarray, "n x"], b: Float[np.ndarray, "n y"], k: int, variant: int
-) -> float:
-    """Return the spread of the estimates of successive parts over the root of their number."""
+) -> list[float]:
+    """Return the estimates of disjoint parts, drawn at random; none if there are too few pairs."""
     if len(a) < 2 * (k + 1):
-        return math.inf
+        return []
     parts = max(
         2, min(PARTS, len(a) // (20 * k))
     )  # small ones spread less than the whole foretells
-    cut = np.array_split(np.arange(len(a)), parts)
-    return float(np.std([_ksg(a[i], b[i], k, variant) for i in cut], ddof=1) / math.sqrt(parts))
+    cut = np.array_split(generator("ksg parts").permutation(len(a)), parts)
+    return [_ksg(a[rows], b[rows], k, variant) for rows in cut]
 
 
 def canonical(x: Rows, y: Rows, *, corrected: bool = True) -> Estimate:

@@ -83,8 +83,8 @@ def interpolated(
     .. math:: 1 + E_P\Big[\log \frac{e^{s}}{a_\alpha}\Big] - E_Q\Big[\frac{e^{s}}{a_\alpha}\Big],
               \qquad a_\alpha = \alpha\, m(y) + (1 - \alpha)\, a(y)
 
-    with m(y) the mean of e^s over K − 1 of the x; the one that Q draws is left out, and on the
-    joint's side the mean runs over which of the others is. At most 1 + log((K − 1)/α), and
+    with m(y) the mean of e^s over K − 1 of the x: y's own is left out, and on the joint's side the
+    mean runs over which of the others is. At most 1 + log((K − 1)/α), and
     log(K − 1) at α = 1.
 
     Raises:
@@ -234,12 +234,14 @@ def estimate_from_scores(
     temperature: float | None = None,
     clip: float = 5.0,
     alpha: float = 0.01,
+    aligned: int = 1,
 ) -> Estimate:
     """Return the estimate of one batch or of many, with its standard error and ceiling.
 
     From 8 batches on the standard error is that of their mean; with fewer it is a jackknife over
     blocks of successive pairs within each. Either supposes that no pair is in two batches. The
-    pairs must be ones that the critic was not fitted to; put those of a group side by side.
+    pairs must be ones that the critic was not fitted to, and no two of a group may be in a batch:
+    one would pass for a pair of strangers.
 
     Args:
         scores: `[K, K]` or `[*batches, K, K]`, rows x, columns y, the diagonal the joint.
@@ -249,6 +251,8 @@ def estimate_from_scores(
             most K/((K − 1) τ), and SMILE too where 1/τ is within its clip, else 1/τ + clip.
         clip: τ of "smile".
         alpha: α of "interpolated".
+        aligned: So many successive batches have pairs of the same groups at the same places: the
+            error leaves a place out of all of them, and a place counts once in `n`.
 
     Raises:
         ValueError: If the scores are not square matrices of 4 pairs or more, or not finite, or a
@@ -262,10 +266,12 @@ def estimate_from_scores(
     value_of = partial(reading.value, **parameters)
     k = scores.shape[-1]
     matrices = scores.reshape(-1, k, k)
+    if aligned < 1 or len(matrices) % aligned:
+        raise ValueError(f"aligned must divide the {len(matrices)} batches, got {aligned}")
     values = value_of(matrices)
-    value, error = float(values.mean()), _standard_error(matrices, values, value_of)
+    value, error = float(values.mean()), _standard_error(matrices, values, value_of, aligned)
     ceiling, name = _ceiling(estimator, k, temperature, alpha, clip)
-    n = len(matrices) * k
+    n = len(matrices) // aligned * k
     flat = matrices.flatten(1)
     rounding = 64 * torch.finfo(flat.dtype).eps * flat.abs().amax(1)
     equal = bool((flat.amax(1) - flat.amin(1) <= rounding).all())
@@ -327,10 +333,11 @@ def _log_mean_of_others(scores: Scores) -> Scores:
 
 
 def _standard_error(
-    matrices: Tensor, values: Tensor, value_of: Callable[[Tensor], Tensor]
+    matrices: Tensor, values: Tensor, value_of: Callable[[Tensor], Tensor], aligned: int
 ) -> float:
-    if len(matrices) >= ENOUGH_BATCHES:
-        return float(values.std() / math.sqrt(len(values)))
+    sets = len(matrices) // aligned
+    if sets >= ENOUGH_BATCHES:
+        return float(values.reshape(sets, aligned).mean(1).std() / math.sqrt(sets))
     k = matrices.shape[-1]
     groups = min(GROUPS, k // 2)
     block = torch.arange(k, device=matrices.device) * groups // k
@@ -338,8 +345,9 @@ def _standard_error(
     for group in range(groups):
         kept = (block != group).nonzero().flatten()
         left.append(value_of(matrices[:, kept][:, :, kept]))
-    each = torch.stack(left).var(0, correction=0) * (groups - 1)
-    return float(each.sum().sqrt() / len(matrices))
+    of_set = torch.stack(left).reshape(groups, sets, aligned).mean(2)
+    each = of_set.var(0, correction=0) * (groups - 1)
+    return float(each.sum().sqrt() / sets)
 
 
 def _ceiling(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from coview.information import Estimate
 from coview.information.estimate import SATURATION
+from coview.information.fit import CANDIDATES, matrices
 from coview.information.scores import estimate_from_scores
 from coview.probes import knn_predict
 from coview.probes.intervals import class_weights
@@ -19,9 +20,6 @@ from coview.search.learn_game import TEMPERATURE, Failed, Maker, Pair, Players, 
 from coview.training.loop import Seen
 from coview.training.observers import Latest, due
 from coview.typing import Pixels
-
-CANDIDATES = 1024
-"""Pairs in a matrix of the measurement: the K of log K."""
 
 CONSTANT = 1e-3
 """Standard deviation of every channel below which a view is called constant."""
@@ -140,16 +138,10 @@ def spread(view: Float[Tensor, "batch channel height width"]) -> float:
 
 
 def information(embeddings: Sequence[Tensor]) -> Estimate:
-    """Return I_NCE of embeddings, by cosines, in matrices of about 1,024 pairs."""
+    """Return I_NCE of embeddings, by cosines, in matrices of about 1,024 pairs drawn at random."""
     first, second = (nn.functional.normalize(z.float(), dim=1) for z in embeddings)
-    count = max(1, len(first) // CANDIDATES)
-    size = len(first) // count
-    scores = torch.stack(
-        [
-            first[start : start + size] @ second[start : start + size].mT / TEMPERATURE
-            for start in range(0, count * size, size)
-        ]
-    )
+    drawn = matrices(torch.arange(len(first)), None, CANDIDATES, seed=0).rows.to(first.device)
+    scores = torch.stack([first[rows] @ second[rows].mT / TEMPERATURE for rows in drawn])
     return estimate_from_scores(scores, "infonce", temperature=TEMPERATURE)
 
 
