@@ -31,10 +31,11 @@ def shown(name: str, records: Path) -> str:
     """
     study, file = get(name), records / f"{name}.json"
     data = " --data FILE" if study.data else ""
-    claim = f"**Claim.** {study.claim} *{study.source}*"
     if not file.is_file():
+        claim = f"**Claim.** {study.claim} *{study.source}*"
         return f"{claim}\n\n*Not run yet:* `coview study {name} --scale laptop{data}`.\n"
     record = json.loads(file.read_text(encoding="utf-8"))
+    claim = f"**Claim.** {record['claim']} *{record['source']}*"  # what was judged then
     trials, verdict = record["trials"], record["verdict"]
     parts = [
         claim,

@@ -430,7 +430,9 @@ def test_fewer_pairs_than_dimensions():
         canonical(x, y)
     more = dense(10).sample(150, 0)
     assert any("under 10 each" in warning for warning in canonical(*more).warnings)
-    assert any("15 pairs are too few for 20 dimensions" in warning for warning in ksg(x, y).warnings)
+    assert any(
+        "15 pairs are too few for 20 dimensions" in warning for warning in ksg(x, y).warnings
+    )
 
 
 def test_a_copy_is_infinite_for_canonical():

@@ -6,7 +6,13 @@ import pytest
 
 from coview.probes import Features, judge, knn_predict
 from coview.probes.draws import label_draws
-from coview.probes.intervals import interval, interval_of_difference, resample, resampled_accuracy
+from coview.probes.intervals import (
+    interval,
+    interval_of_difference,
+    resample,
+    resampled_accuracy,
+    resampled_balanced_accuracy,
+)
 from coview.probes.outcomes import NEIGHBOURS
 from coview.random import generator
 
@@ -161,7 +167,7 @@ def covered(rng, *, draws, groups, per_group, resamples):
     correct = rng.uniform(size=(draws, groups, per_group)) < chance
     rows = np.repeat(np.arange(groups), per_group)
     shared = resample(len(rows), groups=rows, resamples=resamples, seed=int(rng.integers(2**31)))
-    low, high = interval(resampled_accuracy(correct.reshape(draws, -1), shared))
+    low, high = interval(resampled_accuracy(correct.reshape(draws, -1), shared).alone)
     return low <= truth <= high
 
 
@@ -179,7 +185,7 @@ def test_ignoring_groups_would_be_too_narrow():
     widths = []
     for g in (groups, None):
         low, high = interval(
-            resampled_accuracy(correct, resample(300, groups=g, resamples=1000, seed=0))
+            resampled_accuracy(correct, resample(300, groups=g, resamples=1000, seed=0)).paired
         )
         widths.append(high - low)
     assert widths[0] == pytest.approx(widths[1] * np.sqrt(10), rel=0.2)
@@ -188,12 +194,12 @@ def test_ignoring_groups_would_be_too_narrow():
 def test_bootstrap_error_is_the_formulas():
     correct = generator("simple").uniform(size=(1, 200)) < 0.3
     p = correct.mean()
-    found = resampled_accuracy(correct, resample(200, groups=None, resamples=20000, seed=3))
+    found = resampled_accuracy(correct, resample(200, groups=None, resamples=20000, seed=3)).alone
     assert found.std() == pytest.approx(np.sqrt(p * (1 - p) / 199), rel=0.03)
     assert found.mean() == pytest.approx(p, abs=0.002)
     draws = generator("draws").uniform(0, 1, size=(8, 1)) > np.linspace(0, 1, 50)[None]
     same_rows = np.repeat(draws.mean(1, keepdims=True) > 0.5, 50, axis=1)
-    found = resampled_accuracy(same_rows, resample(50, groups=None, resamples=20000, seed=3))
+    found = resampled_accuracy(same_rows, resample(50, groups=None, resamples=20000, seed=3)).alone
     assert found.std() == pytest.approx(same_rows[:, 0].std(ddof=1) / np.sqrt(8), rel=0.03)
 
 
@@ -203,37 +209,72 @@ def test_perfect_accuracy_is_not_sure(right, groups):
     correct = np.full((5, 40), right)
     units = 40 if groups is None else 20
     shared = resample(40, groups=groups, resamples=20000, seed=0)
-    low, high = interval(resampled_accuracy(correct, shared))
+    low, high = interval(resampled_accuracy(correct, shared).alone)
     assert (low, high) == pytest.approx((1 - 3 / units, 1) if right else (0, 3 / units))
     correct[0, 0] = not right
-    replicates = resampled_accuracy(correct, shared)
+    replicates = resampled_accuracy(correct, shared).alone
     assert (replicates.max() if right else 1 - replicates.min()) == 1.0  # the bootstrap again
 
 
 def test_a_rare_class_makes_a_balanced_accuracy_unsure():
-    weights = np.repeat([0.5 / 198, 0.25], [198, 2])  # half of the mean rests on two rows
-    shared = resample(200, groups=None, resamples=4000, seed=0).weighted(weights)
-    assert shared.units == int(1 / np.square(weights).sum()) == 7
-    low, _ = interval(resampled_accuracy(np.ones((1, 200), bool), shared))
-    assert low < 0.7
-    even = resample(200, groups=np.arange(200) // 20, resamples=10, seed=0)
-    assert even.weighted(np.full(200, 0.1)).units == 10
+    labels = np.repeat([0, 1], [198, 2])  # half of the mean rests on two rows
+    shared = resample(200, groups=None, resamples=4000, seed=0)
+    correct = np.ones((1, 200), bool)
+    for wrong in (slice(0, 0), slice(0, 1)):  # none, one of the frequent class
+        correct[:, wrong] = False
+        low, high = interval(resampled_balanced_accuracy(correct, labels, shared).alone)
+        assert low < 0.6
+        assert high > 0.99
+    even = resampled_balanced_accuracy(correct, np.zeros(200, np.int64), shared)
+    np.testing.assert_array_equal(even.paired, resampled_accuracy(correct, shared).paired)
+
+
+def test_a_balanced_error_is_that_of_repetition():
+    rng = generator("balanced")
+    labels = np.repeat([0, 1, 2], [40, 120, 240])
+    shares = np.array([0.5, 0.7, 0.9])[labels]
+    found, errors = [], []
+    for _ in range(200):
+        correct = rng.uniform(size=(1, 400)) < shares
+        found.append(np.mean([correct[0, labels == c].mean() for c in range(3)]))
+        shared = resample(400, groups=None, resamples=200, seed=int(rng.integers(2**31)))
+        errors.append(resampled_balanced_accuracy(correct, labels, shared).alone.std())
+    assert np.mean(errors) == pytest.approx(np.std(found), rel=0.12)
 
 
 def test_a_difference_of_nothing_is_not_sure():
     shared = resample(60, groups=None, resamples=400, seed=0)
-    one = resampled_accuracy(np.ones((2, 60), bool), shared)
+    one = resampled_accuracy(np.ones((2, 60), bool), shared).paired
     found = interval_of_difference(one, one.copy(), units=shared.units)
     assert found == pytest.approx((-0.05, 0.05))
     other = one - 0.1
     assert interval_of_difference(one, other, units=60) == pytest.approx((0.1, 0.1))
 
 
+def test_a_difference_from_a_perfect_subject_is_paired():
+    shared = resample(100, groups=None, resamples=2000, seed=0)
+    perfect, other = np.ones((5, 100), bool), np.ones((5, 100), bool)
+    other[:, :8] = False
+    ours, theirs = (resampled_accuracy(one, shared).paired for one in (perfect, other))
+    low, high = interval_of_difference(ours, theirs, units=100)
+    assert 0.02 < low < 0.08 < high < 0.16
+
+
+def test_few_groups_of_test_images_are_noted():
+    found = judge(
+        {"x": features("t", 1.0)}, LABELS, SPLIT, classes=CLASSES, resamples=20,
+        groups=np.arange(len(LABELS)) % 3,
+    )  # fmt: skip
+    assert (
+        "test images are of 3 groups: intervals over so few say little" in found.settings["notes"]
+    )
+
+
 def test_a_difference_is_paired_and_exact():
     ours = generator("pair").uniform(size=(3, 100)) < 0.5
     theirs = ~ours
     shared = resample(100, groups=None, resamples=50, seed=0)
-    total = resampled_accuracy(ours, shared) + resampled_accuracy(theirs, shared)
+    total = resampled_accuracy(ours, shared).paired + resampled_accuracy(theirs, shared).paired
     np.testing.assert_allclose(total, 1.0, atol=1e-12)
 
 

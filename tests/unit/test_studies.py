@@ -183,8 +183,7 @@ def test_a_killed_process_costs_its_trial_only(tmp_path):
     assert "out of memory" in error.read_text()
     done = json.loads((tmp_path / "report.json").read_text())["trials"]["finished"]
     left = len(list((tmp_path / "trials").glob("*.error.txt")))
-    assert done + left == 4
-    assert left <= 2  # a neighbour may have been at work
+    assert (done, left) == (3, 1)  # a neighbour that was at work is tried once more
     error.with_name(error.name.replace("error.txt", "spared")).touch()
     run_study(study, scale="laptop", out=tmp_path, workers=2)
     assert len(finished(study, trials("laptop"), tmp_path)) == 4

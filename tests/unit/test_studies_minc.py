@@ -676,6 +676,16 @@ class TestBatchSize:
         assert minc_batch_size.report(done).verdict.word == word
         assert minc_batch_size.report(done[:-9]).verdict.word.startswith("undecided")
 
+    def test_a_divergence_of_ours_is_no_want_of_seeds(self):
+        spectral = {loss: {8: 0.30, 64: 0.45} for loss in minc_batch_size.BASELINES}
+        done = at("batch", {"minc": {8: 0.50, 64: 0.52}, **spectral})
+        fails = {"loss": "minc", "batch": 8}
+        said = minc_batch_size.report(
+            [failed(one) if fails.items() <= one.settings.items() else one for one in done]
+        ).verdict
+        assert said.word == "not supported"
+        assert said.why == "MINC diverged at every rate at batch 8."
+
     def test_a_further_seed_at_one_batch_size_alone_is_in_nobodys_way(self):
         losses = {loss: {8: 0.40, 64: 0.50} for loss in minc_batch_size.BASELINES}
         losses["minc"] = {8: 0.50, 64: 0.52}

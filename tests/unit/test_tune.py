@@ -16,6 +16,7 @@ from coview.encoders import Encoder
 from coview.information import Estimate
 from coview.pages.tune_page import write_tune_page
 from coview.probes import linear_probe
+from coview.probes.intervals import Replicates
 from coview.search import tune
 from coview.search.audit_critic import Measured, divide
 from coview.search.tune import tune_views
@@ -335,9 +336,10 @@ def test_a_judgement_is_of_probes_with_few_labels_on_validation_images(colours, 
     assert 0 < judged.accuracy < 1
     tested = trials.test(encoder)
     assert tested.value == pytest.approx(mean_of_classes(np.stack(right_of_test), labels[test]))
-    assert np.mean(tested.replicates) == pytest.approx(tested.value, abs=0.02)
-    assert 0.02 < np.std(tested.replicates) < 0.2
-    np.testing.assert_array_equal(tested.replicates, trials.test(encoder).replicates)  # paired
+    assert np.mean(tested.replicates.alone) == pytest.approx(tested.value, abs=0.02)
+    assert 0.02 < np.std(tested.replicates.alone) < 0.2
+    again = trials.test(encoder).replicates
+    np.testing.assert_array_equal(tested.replicates.paired, again.paired)
     whole = extract(encoder, trials.dataset, trials.looked)
     assert judged.rank == pytest.approx(effective_rank(whole), rel=1e-3)
     assert judged.lidar > 0
@@ -359,7 +361,8 @@ def script(monkeypatch, accuracies, tested=(), *, ranks=None, verdicts=None):
 
 
 def around(value, spread=0.02):
-    return Accuracy(value, value + spread * np.linspace(-2, 2, 101), 100)
+    drawn = value + spread * np.linspace(-2, 2, 101)
+    return Accuracy(value, Replicates(drawn, drawn), 100)
 
 
 MEASURED = Measured(

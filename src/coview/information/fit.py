@@ -1,5 +1,6 @@
 """Information from samples by a critic: fit, choose and measure, each on rows of its own."""
 
+import contextlib
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,7 +36,7 @@ CANDIDATES = 1024
 """Pairs in a matrix of the measurement, at most twice as many: for InfoNCE the K of log K."""
 
 FEW_GROUPS = 30
-"""Groups that measure below which a warning says what that limits."""
+"""Groups that measure below which the estimate is said to be rough."""
 
 CHECK_EVERY = 50
 """Steps between looks at the rows that choose."""
@@ -104,7 +105,7 @@ def estimate_information(
             over groups.
         seed: Of split, weights and batches.
         steps: At most; fitting ends earlier when the rows that choose see no gain for 500.
-        batch_size: Pairs a step, at most those that fit.
+        batch_size: Pairs a step, at most those that fit (with groups: a pair of each that fits).
         learning_rate: Adam's.
 
     Returns:
@@ -169,7 +170,7 @@ def estimate_each(
         estimate = _measure(fitted, pair, measured, way.reading)
         notes = [*data_warnings(*rows), *estimate.warnings, *doubts[member]]
         if groups is not None and (count := measured.rows.shape[1]) < FEW_GROUPS:
-            notes.append(f"{count} groups measure: more could not be told than log {count} nats")
+            notes.append(f"{count} groups measure: so few make value and error rough")
         if isinstance(fitted, GaussianConditional):
             with torch.no_grad():
                 notes += floor_warnings(fitted.moments(pair[0][parts[2]])[1])
@@ -213,8 +214,8 @@ def divide(
         groups = np.asarray(groups)
         if groups.shape != (count,):
             raise ValueError(f"groups must have one entry a row, {count}; got shape {groups.shape}")
-        if groups.dtype.kind == "f" and not np.isfinite(groups).all():
-            raise ValueError("groups: some rows have none (not a number)")
+        if groups.dtype.kind in "fO" and any(one is None or one != one for one in groups.tolist()):
+            raise ValueError("groups: some rows have none")
     parts = split(_Grouped(groups, count), FRACTIONS, seed=seed)
     units = [len(part) if groups is None else len(np.unique(groups[part])) for part in parts]
     if min(units) < 4:
@@ -328,7 +329,9 @@ class _Ensemble:
     """Copies of a critic with weights of their own, run as one."""
 
     def __init__(self, critic: nn.Module, members: int) -> None:
-        self.critic, self._own = critic, copy.deepcopy(critic)
+        self.critic = self._own = critic
+        with contextlib.suppress(RuntimeError):  # of modules that keep what they have computed
+            self._own = copy.deepcopy(critic)  # a batched run spoils modules that share weights
         self.weights, self.buffers = stack_module_state([critic] * members)
         self.members = members
 

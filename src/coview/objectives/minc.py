@@ -69,8 +69,8 @@ def minc(
     without the image itself, holds it too.
 
     The sum of the movements t tᵀ − p pᵀ has each image's own in it, of weight (1 − a) / n: a bias,
-    and a friction that holds every embedding back where it just came from. Trainings do better with
-    it (the study minc-friction has each without the other).
+    and a friction that holds every embedding back where it just came from. Trainings at batch 32 do
+    better with it (the study minc-friction has each without the other).
 
     This is our derivation from the published principle (the χ² bound, with the second moment in
     place of pairs). The paper's printed loss could not be read; the form may change.

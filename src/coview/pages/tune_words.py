@@ -121,18 +121,12 @@ def lead(tuning: Found) -> str:
     if not tuning.has_labels and "collapse" in (verdict := tuning.best["rungs"][-1]["verdict"]):
         return f"Even its representations are in {verdict}: there is nothing to choose by."
     gain = record["gain"]
-    if gain is not None:
-        low, high = (_signed(100 * edge) for edge in gain["interval"])
-        told = (
-            f"{_signed(100 * gain['value'])} points of balanced accuracy (95 % interval {low} to "
-            f"{high}) against the default, {default}, on {tested['images']:,} test images"
-        )
-    if gain is not None and gain["interval"][1] < 0:
-        return (
-            f"{tested['name']} was ahead on the images that chose, and is behind on others: "
-            f"{told}. The policy file is the default."
-        )
     if tuning.kind(tuning.default) == "best":
+        if gain is not None:
+            return (
+                f"{tested['name']} was ahead on the images that chose, and is behind on others: "
+                f"{_gained(tuning)}. The policy file is the default."
+            )
         text = f"No other of {many} set{'s' * (many != 1)} of views did better by {judge}."
         if not tuning.has_labels:
             return f"{text} A guess: there were no labels."
@@ -141,13 +135,24 @@ def lead(tuning: Found) -> str:
         text = f"Judged by {judge}{_against(tuning)} of the default, {default}."
         text = text if tuning.has_labels else f"A guess, without labels. {text}"
     else:
-        text = f"{told}, which did not choose it, after rung {tested['rung']}."
-        if not tuning.is_sure:
+        text = f"{_gained(tuning)}, which did not choose it, after rung {tested['rung']}."
+        if gain["interval"][1] < 0:  # of a tuning by an earlier version
+            text += " The default does better there: keep it."
+        elif not tuning.is_sure:
             text += " Not told apart from the default: keep that, or train with both."
     details = changes(tuning)[1]
     if len(details) > _MOST_IN_HEADLINE:
         text += f" In full: {', '.join(details)}."
     return text
+
+
+def _gained(tuning: Found) -> str:
+    gain, images = tuning.record["gain"], tuning.record["tested"]["images"]
+    low, high = (_signed(100 * edge) for edge in gain["interval"])
+    return (
+        f"{_signed(100 * gain['value'])} points of balanced accuracy (95 % interval {low} to "
+        f"{high}) against the default, {tuning.default['name']}, on {images:,} test images"
+    )
 
 
 def changes(tuning: Found) -> tuple[list[str], list[str]]:

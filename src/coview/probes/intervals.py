@@ -1,6 +1,7 @@
 """Intervals over label draws and test sampling, by a paired two-way bootstrap."""
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
@@ -19,19 +20,36 @@ class Resamples:
     """How often each test row occurs in each replicate; all subjects and probes share it."""
 
     test: Float[np.ndarray, "resample test"]
-    units: int
-    """Rows that were drawn, or groups of rows."""
+    unit: Int[np.ndarray, " test"]
+    """What is drawn with a row: the row alone, or its group."""
     seed: int
 
-    def weighted(self, weights: Float64[np.ndarray, " test"]) -> "Resamples":
-        """Return those of a weighted mean; units are as many as tell as much with equal weights."""
-        shares = weights / weights.sum()
-        alike = max(1, int(1 / np.square(shares).sum()))
-        return replace(self, test=self.test * weights, units=min(self.units, alike))
+    @property
+    def units(self) -> int:
+        """Rows or groups that are drawn."""
+        return len(np.unique(self.unit))
 
     def draws(self, count: int) -> Float[np.ndarray, "resample draw"]:
         """Return how often each of `count` draws occurs in each replicate."""
         return _multiplicities(count, len(self.test), (self.seed, "draws", count))
+
+    def of(self, rows: Bool[np.ndarray, " test"]) -> "Resamples":
+        """Return those of some rows."""
+        return replace(self, test=self.test[:, rows], unit=self.unit[rows])
+
+
+class Replicates(NamedTuple):
+    """An accuracy in each replicate.
+
+    Attributes:
+        paired: For differences between subjects.
+        alone: For one accuracy: where every row is right, or every row wrong, nothing else can be
+            resampled, and these are of a sample with one more row or group, of the other kind. Of n
+            of them the 95 % interval reaches 3 / n far (the rule of three).
+    """
+
+    paired: Float[np.ndarray, " resample"]
+    alone: Float[np.ndarray, " resample"]
 
 
 def _multiplicities(
@@ -72,31 +90,39 @@ def resample(
         The counts; replicates differ in size when groups do.
     """
     unit = np.arange(test) if groups is None else np.unique(groups, return_inverse=True)[1]
-    units = int(unit.max()) + 1
-    weights = _multiplicities(units, resamples, (seed, "test"))
-    return Resamples(test=weights[:, unit], units=units, seed=seed)
+    weights = _multiplicities(int(unit.max()) + 1, resamples, (seed, "test"))
+    return Resamples(test=weights[:, unit], unit=unit, seed=seed)
 
 
-def resampled_accuracy(correct: Correct, resamples: Resamples) -> Float[np.ndarray, " resample"]:
+def resampled_accuracy(correct: Correct, resamples: Resamples) -> Replicates:
     """Return the accuracy in each replicate: draws and test rows are resampled independently.
 
     The crossed bootstrap counts the interaction of draws and rows more than once, so intervals are
-    slightly wide, never narrow (Owen 2007). Where every row is right, or every row wrong, nothing
-    else can be resampled: the replicates are then those of a sample with one more row or group, of
-    the other kind. Of n rows the 95 % interval reaches 3 / n far (the rule of three).
+    slightly wide, never narrow (Owen 2007). A replicate without any of the rows has the accuracy of
+    all.
     """
-    if correct.all() or not correct.any():
-        n = resamples.units
-        others = generator(resamples.seed, "other kind").binomial(
-            n, 1 / (n + 1), size=len(resamples.test)
-        )
-        share: np.ndarray = others / n
-        return 1 - share if correct.all() else share
     draws = resamples.draws(len(correct))
     right = ((resamples.test @ correct.T.astype(np.float32)) * draws).sum(axis=1, dtype=np.float64)
     seen = resamples.test.sum(axis=1, dtype=np.float64) * draws.sum(axis=1, dtype=np.float64)
-    accuracy: np.ndarray = right / seen
-    return accuracy
+    paired = np.where(seen > 0, right / np.maximum(seen, 1), correct.mean())
+    if not (correct.all() or not correct.any()):
+        return Replicates(paired, paired)
+    n = resamples.units
+    draw = generator(resamples.seed, "other kind", *np.unique(resamples.unit)[:1].tolist())
+    others = draw.binomial(n, 1 / (n + 1), size=len(paired)) / n
+    return Replicates(paired, 1 - others if correct.all() else others)
+
+
+def resampled_balanced_accuracy(
+    correct: Correct, labels: Int[np.ndarray, " test"], resamples: Resamples
+) -> Replicates:
+    """Return the mean over the classes of the accuracy within each, in each replicate."""
+    of_class = [
+        resampled_accuracy(correct[:, labels == label], resamples.of(labels == label))
+        for label in np.unique(labels)
+    ]
+    paired, alone = (np.mean(side, axis=0) for side in zip(*of_class, strict=True))
+    return Replicates(paired, alone)
 
 
 def interval(

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 
 from coview.probes.draws import Count, label_draws
 from coview.probes.intervals import (
+    FEWEST_UNITS,
     Correct,
     Resamples,
     interval,
@@ -115,7 +116,7 @@ def judge(
             "chosen_on": "validation",
             "interval": "bootstrap of label draws and test "
             + ("images" if groups is None else f"groups ({disjoint_by or 'group'})"),
-            "notes": _notes(task.train.y, chosen, classes),
+            "notes": [*_notes(task.train.y, chosen, classes), *_of_groups(groups, shared.units)],
         },
     )
 
@@ -159,6 +160,12 @@ def _labelled(name: str, labels: np.ndarray, split: Split) -> Part:
     return Part(rows, y[rows])
 
 
+def _of_groups(groups: np.ndarray | None, units: int) -> list[str]:
+    if groups is None or units >= FEWEST_UNITS:
+        return []
+    return [f"test images are of {units} groups: intervals over so few say little"]
+
+
 def _notes(
     y: np.ndarray, chosen: Mapping[Count, list[np.ndarray]], classes: Sequence[str]
 ) -> list[str]:
@@ -190,14 +197,14 @@ def _judge_all(
             for count, (predicted, setting) in run(features, task).items():
                 correct = predicted == task.test.y
                 bootstrap = resampled_accuracy(correct, shared)
-                replicates[subject, probe, count] = bootstrap
+                replicates[subject, probe, count] = bootstrap.paired
                 results.append(
                     Result(
                         subject=subject,
                         probe=probe,
                         labels_per_class=count,
                         accuracy=float(correct.mean()),
-                        interval=interval(bootstrap),
+                        interval=interval(bootstrap.alone),
                         balanced_accuracy=_balanced(correct, task.test.y),
                         n=len(task.test.y),
                         draws=len(predicted),

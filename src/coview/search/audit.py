@@ -112,7 +112,9 @@ def audit_views(
         "size": dataset.size,
         "steps": steps,
         "minutes": minutes if steps is None else None,
-        "groups": label_fingerprint(replace(dataset, labels=None, classes=())),
+        "groups": None
+        if dataset.groups is None
+        else label_fingerprint(replace(dataset, labels=None, classes=())),
         "encoder": None if encoder is None else _name(encoder),
         "weights": None if reader is None else _digest(reader),
         "seed": seed,

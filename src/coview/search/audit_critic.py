@@ -425,7 +425,7 @@ def measure(
     found = from_scores(torch.stack([critic(pair) for pair in of(parts.measure, PASSES)]) * scale)
     if (fitted := len(parts.critics)) > (dim := len(critic.mean)):
         return found
-    few = f"{fitted} images fit a critic of {dim} dimensions: it finds less than is shared"
+    few = f"few images ({fitted}) fit a critic of {dim} dimensions, which finds less than is shared"
     warned = replace(found.estimate, warnings=(*found.estimate.warnings, few))
     return replace(found, estimate=warned)
 

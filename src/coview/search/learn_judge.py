@@ -17,7 +17,7 @@ from coview.probes.intervals import (
     FEWEST_UNITS,
     class_weights,
     resample,
-    resampled_accuracy,
+    resampled_balanced_accuracy,
 )
 from coview.search.learn_game import GameStep, Maker, Players, Turn
 from coview.search.learn_watch import Held, chunks, estimate_record, information, outlook
@@ -37,9 +37,6 @@ FAMILIES: tuple[tuple[Estimator, CriticName], ...] = (
 JS, read by the mean of e^s, is of no use above some nats: on the raw channels of CIFAR-10, which
 share six, it said -816,061.
 """
-
-FEWEST_GROUPS = 10
-"""Below it, groups of held-out images cannot be kept whole in the three parts of a critic."""
 
 _MOST_CRITIC_IMAGES = 6000
 
@@ -92,7 +89,8 @@ def judge_encoders(
     with or without a label.
     """
     seen = outlook(players, test, seed=seed)
-    record: dict[str, Any] = {"information": estimate_record(information(seen.embeddings))}
+    shared = estimate_record(information(seen.embeddings, test.groups))
+    record: dict[str, Any] = {"information": shared}
     train, validation, test = (part.some(part.known) for part in (train, validation, test))
     if train.labels is None or validation.labels is None or test.labels is None:
         return record
@@ -118,16 +116,15 @@ def judge_encoders(
             right = probe.predict(side("test")) == test.labels
             weights = class_weights(test.labels)
             drawn = resample(len(right), groups=test.groups, resamples=2000, seed=seed)
-            drawn = drawn.weighted(weights)
             accuracy["test"] = float(right @ weights)
             if drawn.units < FEWEST_UNITS:
                 warn(
-                    "labels: too few test images, or groups of them, have one of each class to "
-                    "tell how sure an accuracy is",
+                    f"labels: test images that have one are of {drawn.units}: too few to tell how "
+                    "sure an accuracy is",
                     stacklevel=3,
                 )
             accuracy["standard_error"] = (
-                float(resampled_accuracy(right[None], drawn).std())
+                float(resampled_balanced_accuracy(right[None], test.labels, drawn).alone.std())
                 if drawn.units >= FEWEST_UNITS
                 else None
             )
@@ -159,14 +156,16 @@ def fresh_critics(
     rows = np.linspace(0, len(held.index) - 1, min(len(held.index), _MOST_CRITIC_IMAGES))
     some = held.some(rows.astype(np.int64))
     groups = some.groups
-    if groups is not None and not _can_be_kept_whole(groups, seed):
-        warn(
-            f"groups: images held out are of {len(np.unique(groups))}, too few (below "
-            f"{FEWEST_GROUPS}) or too uneven to be kept whole: images of one are in several parts, "
-            "and more may seem to be shared than is",
-            stacklevel=2,
-        )
-        groups = None
+    if groups is not None:
+        try:
+            divide(len(groups), groups, seed)
+        except ValueError as error:
+            warn(
+                f"groups: those of images held out cannot be kept whole ({error}): images of one "
+                "are in several parts, and more may seem to be shared than is",
+                stacklevel=2,
+            )
+            groups = None
     records = []
     for estimator, critic in families:
         told(f"{estimator}, {critic}")
@@ -185,17 +184,6 @@ def fresh_critics(
         row: dict[str, Any] = {"estimator": estimator, "critic": critic}
         records.append(row | {name: estimate_record(e) for name, e in found.items()})
     return records
-
-
-def _can_be_kept_whole(groups: np.ndarray, seed: int) -> bool:
-    """Return whether a critic's three parts can be of different groups."""
-    if len(np.unique(groups)) < FEWEST_GROUPS:
-        return False
-    try:
-        divide(len(groups), groups, seed)
-    except ValueError:
-        return False
-    return True
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from coview.information import Estimate
 from coview.information.estimate import SATURATION
-from coview.information.fit import CANDIDATES, matrices
+from coview.information.fit import CANDIDATES, FEW_GROUPS, matrices
 from coview.information.scores import estimate_from_scores
 from coview.probes import knn_predict
 from coview.probes.intervals import class_weights
@@ -137,12 +137,20 @@ def spread(view: Float[Tensor, "batch channel height width"]) -> float:
     return float(view.transpose(0, 1).flatten(1).std(1).max())
 
 
-def information(embeddings: Sequence[Tensor]) -> Estimate:
-    """Return I_NCE of embeddings, by cosines, in matrices of about 1,024 pairs drawn at random."""
+def information(
+    embeddings: Sequence[Tensor], groups: Int[np.ndarray, " image"] | None = None
+) -> Estimate:
+    """Return I_NCE of embeddings, by cosines, in matrices of about 1,024 pairs drawn at random.
+
+    With many groups a matrix has one image of each; few are not looked at.
+    """
+    if groups is not None and len(np.unique(groups)) < FEW_GROUPS:
+        groups = None
     first, second = (nn.functional.normalize(z.float(), dim=1) for z in embeddings)
-    drawn = matrices(torch.arange(len(first)), None, CANDIDATES, seed=0).rows.to(first.device)
-    scores = torch.stack([first[rows] @ second[rows].mT / TEMPERATURE for rows in drawn])
-    return estimate_from_scores(scores, "infonce", temperature=TEMPERATURE)
+    rows, aligned = matrices(torch.arange(len(first)), groups, CANDIDATES, seed=0)
+    rows = rows.to(first.device)
+    scores = torch.stack([first[one] @ second[one].mT / TEMPERATURE for one in rows])
+    return estimate_from_scores(scores, "infonce", temperature=TEMPERATURE, aligned=aligned)
 
 
 def estimate_record(estimate: Estimate) -> dict[str, Any]:
@@ -219,7 +227,7 @@ class Watch:
         if not all(torch.isfinite(x).all() for x in (seen.first, seen.second)):
             return row | {"spread": [math.inf, math.inf]}
         if seen.embeddings:
-            row["information"] = estimate_record(information(seen.embeddings))
+            row["information"] = estimate_record(information(seen.embeddings, self.held.groups))
         labels = self.held.labels
         if labels is not None and seen.predicted:
             row["classifiers"] = [

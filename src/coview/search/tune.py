@@ -549,12 +549,14 @@ class _Tuning:
             "images": len(readings.test),
             "chance": round(self._chance(readings.test), 4),
             "rung": rung + 1,
-            **_rounded(found[0].value, interval(found[0].replicates)),
+            **_rounded(found[0].value, interval(found[0].replicates.alone)),
         }
         if len(found) == 1:
             return tested, None
         ours, theirs = found
-        edges = interval_of_difference(ours.replicates, theirs.replicates, units=ours.units)
+        edges = interval_of_difference(
+            ours.replicates.paired, theirs.replicates.paired, units=ours.units
+        )
         return tested, _rounded(ours.value - theirs.value, edges)
 
     def _two_lines(self) -> dict[str, Any] | None:
@@ -614,7 +616,22 @@ class _Tuning:
             )
         if why := self._untested(readings):
             notes.append(f"{why}: the gain is not measured.")
+        if rare := self._rare(readings):
+            notes.append(
+                f"Of {', '.join(rare)} there are fewer than {FEWEST_UNITS} validation or test "
+                "images: each class counts as much as another, so few images decide a part of the "
+                "accuracy."
+            )
         return notes
+
+    def _rare(self, readings: Readings) -> list[str]:
+        """Return the classes of which few images judge."""
+        assert self.dataset.labels is not None
+        found: set[int] = set()
+        for rows in (readings.judged, readings.test):
+            labels, counts = np.unique(self.dataset.labels[rows], return_counts=True)
+            found |= set(labels[counts < FEWEST_UNITS].tolist())
+        return [self.dataset.classes[label] for label in sorted(found)]
 
     def _untested(self, readings: Readings) -> str:
         """Return why the test images cannot tell a gain from chance, or nothing."""

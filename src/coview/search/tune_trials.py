@@ -25,9 +25,10 @@ from coview.probes import LinearProbe, linear_probe
 from coview.probes.draws import Count, label_draws
 from coview.probes.intervals import (
     FEWEST_UNITS,
+    Replicates,
     class_weights,
     resample,
-    resampled_accuracy,
+    resampled_balanced_accuracy,
 )
 from coview.random import generator
 from coview.search import audit_critic as critic
@@ -72,19 +73,16 @@ class Readings(NamedTuple):
 
 
 class Accuracy(NamedTuple):
-    """Balanced accuracy: the mean over classes of the share found, and its replicates.
-
-    `units` are the images or groups of one weight that tell as much.
-    """
+    """Balanced accuracy: the mean over classes of the share found, of so many images or groups."""
 
     value: float
-    replicates: Float[np.ndarray, " resample"]
+    replicates: Replicates
     units: int
 
     @property
     def standard_error(self) -> float | None:
         """None where there are too few units to tell."""
-        return float(self.replicates.std()) if self.units >= FEWEST_UNITS else None
+        return float(self.replicates.alone.std()) if self.units >= FEWEST_UNITS else None
 
 
 class Judged(NamedTuple):
@@ -380,9 +378,8 @@ class Trials:
             resamples=2000,
             seed=self.settings.seed,
         )
-        weighted = resamples.weighted(weights)
-        value = float((right @ weights).mean())
-        return Accuracy(value, resampled_accuracy(right, weighted), weighted.units)
+        found = resampled_balanced_accuracy(right, labels, resamples)
+        return Accuracy(float((right @ weights).mean()), found, resamples.units)
 
     def _job(self, maker: Policy | Mixture, steps: int) -> Job:
         settings = replace(self.settings, views=maker)

@@ -93,6 +93,14 @@ def _verdict(found: Comparison) -> Verdict:
     """
     leads = {other: found.leads("minc", other) for other in BASELINES}
     whole = all(len(by.get(batch, ())) >= 3 for by in leads.values() for batch in found.values)
+    diverged = [
+        batch
+        for batch in found.values
+        if found.choosers.get(("minc", batch)) and not found.cells.get(("minc", batch))
+    ]
+    if diverged:
+        where = ", ".join(map(str, diverged))
+        return Verdict(word="not supported", why=f"MINC diverged at every rate at batch {where}.")
     if len(found.values) < 2 or not whole:
         why = "Three seeds of all losses at two or more batch sizes are needed."
         return Verdict(word="undecided at this budget", why=why)

@@ -10,7 +10,7 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import cache
 from multiprocessing import current_process
@@ -46,7 +46,7 @@ def run_study(
     the hash of its settings: a study that was killed goes on where it stopped, and a trial that two
     scales share is run once. The same images count as the same wherever they lie. A trial that
     fails leaves its error beside the others, which go on; so do those beside one that the system
-    kills, in new processes.
+    kills, in new processes: those that were at work with it are tried once more, each alone.
 
     Studies that train on images do so on CUDA devices where there are any, the processes spread
     over them; elsewhere on the CPU, as do all others.
@@ -168,7 +168,11 @@ def _finish(
                     raise  # none could start: nor would the next
             waiting = left()
             show(total - len(waiting))
-    return [_error(r).read_text().partition("\n\n")[0] for r in records if _error(r).is_file()]
+        alone = Parallel(n_jobs=2, pre_dispatch=1, batch_size=1)
+        for record in [r for r in records if _said(r) == UNSAID]:  # killed, or beside one that was
+            with suppress(BrokenProcessPool):
+                alone([delayed(_run)(study, records[record], record, devices, os.getpid())])
+    return [said for r in records if (said := _said(r))]
 
 
 def folder_of(study: Study, out: Path | str | None) -> Path:
@@ -217,6 +221,12 @@ def _record(study: Study, settings: Settings, folder: Path) -> Path:
 
 def _error(record: Path) -> Path:
     return record.with_suffix(".error.txt")
+
+
+def _said(record: Path) -> str:
+    """Return the error of a trial, or nothing."""
+    file = _error(record)
+    return file.read_text().partition("\n\n")[0] if file.is_file() else ""
 
 
 def _devices() -> list[str]:
