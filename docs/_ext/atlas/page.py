@@ -142,6 +142,7 @@ def _promises(spec: ObjectiveSpec, objective: Objective) -> str:
     kept = [_INVARIANCES[name] for name in get_args(Invariance) if name in spec.invariances]
     moved = [_INVARIANCES[name] for name in get_args(Invariance) if name not in spec.invariances]
     low, high = spec.bounds(objective, IMAGES)
+    fresh = ", a fresh state" if needs.target == "previous" else ""
     views = f"{needs.min_views}" if needs.max_views == needs.min_views else (
         f"{needs.min_views} or more" if needs.max_views is None
         else f"{needs.min_views} to {needs.max_views}"
@@ -150,7 +151,7 @@ def _promises(spec: ObjectiveSpec, objective: Objective) -> str:
         ("Unchanged by", "; ".join([*(["swapping views"] if spec.symmetric else []),
                                     "reordering images", *kept])),
         ("Changed by", "; ".join([*([] if spec.symmetric else ["swapping views"]), *moved])),
-        ("Bounds", f"{number(low)} to {number(high)} (default settings, {IMAGES} images)"),
+        ("Bounds", f"{number(low)} to {number(high)} (default settings, {IMAGES} images{fresh})"),
         ("Views", views),
         ("Fewest images", f"{spec.min_batch} over all processes"),
         ("Given", "; ".join(_given(objective)) or "embeddings alone"),

@@ -91,7 +91,8 @@ class ObjectiveSpec:
         cost: What a call takes.
         symmetric: Swapping the views leaves the value.
         invariances: What else leaves it; whatever is not named here must change it.
-        bounds: From the objective and the number of images to the least and greatest value.
+        bounds: From the objective and the number of images to the least and greatest value, of a
+            fresh state.
         known_points: Embeddings with a known value.
         citations: Keys of references.bib, the origin first.
         reference: Official code, with its commit.
