@@ -190,6 +190,18 @@ def test_a_killed_process_costs_its_trial_only(tmp_path):
     assert not list((tmp_path / "trials").glob("*.error.txt"))
 
 
+def killed_beside_another(settings, folder):
+    time.sleep(1 if settings["x"] == 0 else 3)
+    return killed(settings, folder)
+
+
+def test_a_trial_beside_a_killed_one_is_tried_once_more(tmp_path):
+    study = Study(**{**vars(STUDY), "run": killed_beside_another})
+    with pytest.raises(RuntimeError, match=r"1 of 2 trials failed.*ended without a word"):
+        run_study(study, out=tmp_path, workers=2)
+    assert [one.settings["x"] for one in finished(study, trials("smoke"), tmp_path)] == [1]
+
+
 def test_two_studies_do_not_run_in_one_folder(tmp_path):
     fcntl = pytest.importorskip("fcntl")
     with (tmp_path / "lock").open("w") as file:
