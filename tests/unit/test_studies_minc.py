@@ -684,7 +684,7 @@ class TestBatchSize:
             [failed(one) if fails.items() <= one.settings.items() else one for one in done]
         ).verdict
         assert said.word == "not supported"
-        assert said.why == "MINC diverged at every rate at batch 8."
+        assert said.why == "MINC diverged at its rate at batch 8."
 
     def test_a_further_seed_at_one_batch_size_alone_is_in_nobodys_way(self):
         losses = {loss: {8: 0.40, 64: 0.50} for loss in minc_batch_size.BASELINES}

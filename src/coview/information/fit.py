@@ -458,14 +458,14 @@ class _Batches:
     generator: torch.Generator
 
     def __iter__(self) -> Iterator[Tensor]:
-        whole = (
-            list(self.part[:, None]) if self.groups is None else _members(self.part, self.groups)
-        )
-        rows, sizes = torch.cat(whole), torch.tensor([len(one) for one in whole])
+        rows, sizes = self.part, torch.ones_like(self.part)
+        if self.groups is not None:
+            members = _members(self.part, self.groups)
+            rows, sizes = torch.cat(members), torch.tensor([len(one) for one in members])
         first = sizes.cumsum(0) - sizes
         while True:
-            order = torch.randperm(len(whole), generator=self.generator)
-            shares = torch.rand(len(whole), generator=self.generator, dtype=torch.float64)
+            order = torch.randperm(len(sizes), generator=self.generator)
+            shares = torch.rand(len(sizes), generator=self.generator, dtype=torch.float64)
             drawn = rows[first + (shares * sizes).long()][order]
             for start in range(0, max(1, len(drawn) - self.size + 1), self.size):
                 yield drawn[start : start + self.size]

@@ -100,7 +100,7 @@ def _verdict(found: Comparison) -> Verdict:
     ]
     if diverged:
         where = ", ".join(map(str, diverged))
-        return Verdict(word="not supported", why=f"MINC diverged at every rate at batch {where}.")
+        return Verdict(word="not supported", why=f"MINC diverged at its rate at batch {where}.")
     if len(found.values) < 2 or not whole:
         why = "Three seeds of all losses at two or more batch sizes are needed."
         return Verdict(word="undecided at this budget", why=why)
